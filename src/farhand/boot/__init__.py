@@ -1,0 +1,1 @@
+"""The composition roots: one function builds each process. Holds no behaviour."""

@@ -1,0 +1,1 @@
+"""Tells other controllers to look. Carries hints, never data."""

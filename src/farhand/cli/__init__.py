@@ -1,0 +1,1 @@
+"""The command line: an ordinary user of the SDK, and the door to boot."""

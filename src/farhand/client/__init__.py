@@ -1,0 +1,1 @@
+"""The SDK: an ordinary user of the HTTP API, asynchronous or blocking."""

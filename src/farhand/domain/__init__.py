@@ -1,0 +1,1 @@
+"""What the words mean: pure values and decisions, without I/O, clock or asyncio."""

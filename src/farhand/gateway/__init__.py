@@ -1,0 +1,1 @@
+"""The agents' side door: gRPC streams in, events out. Decides nothing."""

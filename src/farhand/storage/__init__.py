@@ -1,0 +1,1 @@
+"""Where jobs, runs and output are kept. The store holds the truth."""

@@ -1,0 +1,1 @@
+"""Bytes on a link, turned into domain events and back. Decides nothing."""

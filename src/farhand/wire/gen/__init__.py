@@ -1,0 +1,1 @@
+"""Generated from proto/ by `make proto`. Nobody edits it; `make check` compares."""
