@@ -10,6 +10,18 @@ ROUNDS ?= 10
 ONCE ?=
 export PYTHON
 
+# A .venv keeps the interpreter it was made with; asking for another must not pass in silence.
+ifeq ($(origin PYTHON),command line)
+ifneq ($(wildcard .venv/bin/python),)
+VERSION := -c 'import sys; print(*sys.version_info[:3], sep=".")'
+ifneq ($(MAKECMDGOALS),clean)
+ifneq ($(shell '$(PYTHON)' $(VERSION)),$(shell .venv/bin/python $(VERSION)))
+$(error .venv was made with another Python than $(PYTHON): make clean first)
+endif
+endif
+endif
+endif
+
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 COMPILE := $(BIN)/uv --quiet pip compile --universal --python-version 3.11 --generate-hashes \
@@ -20,7 +32,7 @@ COMPILE := $(BIN)/uv --quiet pip compile --universal --python-version 3.11 --gen
 help: ## say what there is
 	@printf 'make VERB, where VERB is one of\n\n'
 	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
-	@printf '\nPYTHON=python3.13 picks the interpreter of a new .venv (make clean first).\n'
+	@printf '\nPYTHON=python3.13 picks the interpreter of a new .venv.\n'
 
 setup: .venv/dev.ready ## make .venv with everything, for work on farhand itself
 
