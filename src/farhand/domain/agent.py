@@ -1,0 +1,85 @@
+"""An agent as the controller knows it: identity, name, labels, facts, liveness."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from farhand.domain.ids import AgentId
+
+
+class Liveness(StrEnum):
+    """What is believed of an agent's stream.
+
+    `suspect` had a stream that ended without a goodbye; its lease decides.
+    """
+
+    ONLINE = "online"
+    SUSPECT = "suspect"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What an agent tells of itself at each connection. Claims, but for the credential."""
+
+    name: str
+    machine_id: str
+    boot_id: str = ""
+    ip: str = ""
+    mac: str = ""
+    software: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    capabilities: tuple[str, ...] = ()
+    catalogue: str = ""  # digest of its commands; the same digest, the same commands
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """The daemon on a host, and the host. Times are wall-clock seconds of the controller.
+
+    *given_name* and *given_labels* are an operator's and win over what the agent tells
+    (a given label of None hides the agent's own). *drained* takes no new runs.
+    """
+
+    id: AgentId
+    identity: Identity
+    given_name: str | None = None
+    given_labels: Mapping[str, str | None] = field(default_factory=dict)
+    drained: bool = False
+    liveness: Liveness = Liveness.OFFLINE
+    epoch: int = 0
+    controller: str = ""
+    joined_at: float = 0.0
+    last_seen_at: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.given_name or self.identity.name
+
+    @property
+    def ip_mac(self) -> str:
+        """The name an estate without names would use: `IP-MAC`."""
+        return f"{self.identity.ip}-{self.identity.mac}"
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The agent's labels under the operator's."""
+        merged = {**self.identity.labels, **self.given_labels}
+        return {key: value for key, value in merged.items() if value is not None}
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What the agent tells of its host: os, arch, kernel, …"""
+        return self.identity.facts
+
+    def terms(self) -> Mapping[str, str]:
+        """What a selector can ask for: labels over facts, then name, id and liveness."""
+        return {
+            **self.facts,
+            **self.labels,
+            "name": self.name,
+            "id": self.id,
+            "liveness": self.liveness.value,
+        }

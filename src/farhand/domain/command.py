@@ -1,0 +1,113 @@
+"""A catalogue command: its ident, its typed parameters, and what values they take.
+
+Values are matched in full, on the controller and again on the agent. How a command is run (its
+argv) is the agent's own knowledge and is not here.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from farhand.errors import InvalidParameter
+
+
+class ParamType(StrEnum):
+    """What a parameter's text must look like."""
+
+    TEXT = "text"  # by its pattern
+    INT = "int"
+    BOOL = "bool"  # true or false
+    CHOICE = "choice"
+    HOST = "host"  # a name or an address
+
+
+class OutputFormat(StrEnum):
+    """What the command prints."""
+
+    TEXT = "text"
+    BINARY = "binary"
+
+
+# No value may look like an option: it is passed as an argument of its own.
+_HOST: Final = re.compile(
+    r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]{2,45}"
+)
+_TEXT: Final = re.compile(r"[A-Za-z0-9_./:@+=,][A-Za-z0-9_./:@+=, -]{0,255}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Param:
+    """One parameter. *pattern* narrows a text further and is matched in full.
+
+    The pattern comes from farhand's own catalogue or from the host's operator, never from the
+    wire: a controller checks types and ranges, the agent checks patterns as well.
+    """
+
+    name: str
+    type: ParamType = ParamType.TEXT
+    required: bool = False
+    default: str | None = None
+    description: str = ""
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+    maximum: int | None = None
+    pattern: str | None = None
+
+    def checked(self, value: str) -> str:
+        """Return *value* if it matches; raise InvalidParameter that says what is taken."""
+        problem = self._problem(value)
+        if problem:
+            msg = f"{self.name}={value!r} {problem}"
+            raise InvalidParameter(msg, parameter=self.name)
+        return value
+
+    def _problem(self, value: str) -> str | None:
+        match self.type:
+            case ParamType.INT:
+                if re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII) is None:
+                    return "is not a whole number"
+                if self.minimum is not None and int(value) < self.minimum:
+                    return f"is below {self.minimum}"
+                if self.maximum is not None and int(value) > self.maximum:
+                    return f"is above {self.maximum}"
+            case ParamType.BOOL if value not in {"true", "false"}:
+                return "is neither true nor false"
+            case ParamType.CHOICE if value not in self.choices:
+                return f"is not one of {', '.join(self.choices)}"
+            case ParamType.HOST if _HOST.fullmatch(value) is None:
+                return "is not a host name or an address"
+            case ParamType.TEXT if self.pattern is None and _TEXT.fullmatch(value) is None:
+                return "has characters that are not taken"
+        if self.pattern is not None and re.fullmatch(self.pattern, value) is None:
+            return f"does not match {self.pattern}"
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """An entry of an agent's catalogue, as everybody may see it."""
+
+    ident: str
+    description: str = ""
+    params: tuple[Param, ...] = ()
+    output: OutputFormat = OutputFormat.TEXT
+
+    def checked(self, params: Mapping[str, str]) -> Mapping[str, str]:
+        """Return all values, defaults filled in; raise InvalidParameter for the first wrong one."""
+        known = {param.name: param for param in self.params}
+        for name in params:
+            if name not in known:
+                takes = ", ".join(known) or "none"
+                msg = f"{self.ident} has no parameter {name!r}; it takes: {takes}"
+                raise InvalidParameter(msg, parameter=name)
+        values: dict[str, str] = {}
+        for name, param in known.items():
+            given = params.get(name, param.default)
+            if given is not None:
+                values[name] = param.checked(given)
+            elif param.required:
+                msg = f"{self.ident} needs the parameter {name!r}: {param.description}"
+                raise InvalidParameter(msg, parameter=name)
+        return values

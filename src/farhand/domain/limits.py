@@ -1,0 +1,86 @@
+"""Every limit and its default, in one place, each with its unit in the name.
+
+What an operator may change is a field of a configuration that starts from these; the table in
+docs/reference/limits.md is compared with this file by a test.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The numbers a controller lives by."""
+
+    # What a job may ask for, and gets when it does not ask.
+    run_time_s: float = 600.0
+    run_time_max_s: float = 7 * 86_400.0
+    queue_ttl_s: float = 300.0
+    queue_ttl_max_s: float = 7 * 86_400.0
+    output_bytes: int = 256 * MIB  # kept of each stream of a run
+    output_max_bytes: int = 16 * GIB
+    targets_per_job: int = 10_000
+    argv_bytes: int = 128 * KIB
+    script_bytes: int = 512 * KIB
+    stdin_bytes: int = 1 * MIB
+    env_bytes: int = 64 * KIB
+    body_bytes: int = 4 * MIB
+    wait_max_s: float = 300.0  # ?wait_s=
+    wait_output_bytes: int = 1 * MIB  # of each stream, in an answer that waited
+    idempotency_s: float = 86_400.0
+    page_max: int = 1_000
+
+    # Sessions.
+    heartbeat_s: float = 20.0
+    inactivity_s: float = 60.0
+    lease_s: float = 90.0  # after the last news, a sent or running run is lost
+    first_message_s: float = 10.0
+    hello_bytes: int = 16 * KIB
+    message_bytes: int = 4 * MIB
+    outbox_bytes: int = 8 * MIB  # queued for one agent
+    request_s: float = 10.0  # catalogue and namespace questions
+    requests_per_agent: int = 16
+    cancel_grace_s: float = 5.0  # between SIGTERM and SIGKILL
+    cancel_again_s: float = 10.0  # a cancel that is not settled is sent again
+
+    # Output on its way.
+    grants_bytes: int = 32 * MIB  # of all streams together, above a reserve for each
+    grant_reserve_bytes: int = 4 * KIB
+    grant_window_bytes: int = 2 * MIB  # of one stream
+    chunk_bytes: int = 256 * KIB  # one frame, one kept event
+    inline_bytes: int = 64 * KIB  # of a stream in the database; the rest in a file
+
+    # The store and the whole process.
+    jobs_open: int = 10_000
+    followers: int = 1_000
+    retention_s: float = 30 * 86_400.0
+    sweep_s: float = 1.0
+    stop_s: float = 10.0  # the budget of a graceful stop
+    goodbye_spread_s: float = 5.0  # agents come back within this after a stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentLimits:
+    """The numbers an agent lives by."""
+
+    runs: int = 64  # at once; more are refused
+    spool_bytes: int = 256 * KIB  # of one stream, unacknowledged, before its pipe is not read
+    tail_bytes: int = 256 * KIB  # of one stream, kept after a cut
+    drain_s: float = 5.0  # a pipe that somebody holds after the leader ended
+    kill_grace_s: float = 5.0
+    journal_bytes: int = 4 * MIB  # allocated ahead
+    ended_memory_s: float = 8 * 86_400.0  # ended ids; longer than the longest queue TTL
+    connect_s: float = 10.0
+    backoff_first_s: float = 0.5
+    backoff_cap_s: float = 15.0
+    backoff_late_cap_s: float = 60.0
+    backoff_late_after_s: float = 600.0
+    stop_s: float = 5.0
+
+
+DEFAULTS: Final = Limits()
+AGENT_DEFAULTS: Final = AgentLimits()

@@ -1,0 +1,291 @@
+"""Every error farhand can tell a person about, sorted by what the caller can do.
+
+Knows no status numbers: each edge (HTTP, gRPC, exit codes) holds the one table it needs.
+
+FarhandError
+├── BadRequest             the caller must change the request
+│   ├── InvalidBody
+│   │   └── BodyTooLarge
+│   ├── InvalidJob         argv, script, stdin, env, cwd or a limit that cannot be
+│   ├── InvalidParameter   a command's parameter that does not match
+│   ├── InvalidSelector    with the place marked
+│   ├── InvalidName
+│   ├── InvalidCursor
+│   ├── InvalidRange       no byte of the output lies there
+│   ├── NoTargets
+│   ├── TooManyTargets
+│   ├── AmbiguousName      lists the agents that bear it
+│   └── ConfigError        a setting, a file or an option of a process
+├── NotAllowed             a person must grant something
+│   ├── Unauthenticated
+│   ├── JoinRefused
+│   ├── CloneRefused
+│   └── UnsafeBinding
+├── NotFound
+│   ├── UnknownAgent
+│   ├── UnknownCommand
+│   ├── UnknownJob
+│   └── UnknownRun
+├── Conflict               the world is not as the caller thinks
+│   ├── IdempotencyConflict
+│   ├── AgentBusy
+│   ├── IllegalTransition
+│   ├── DataDirInUse
+│   └── PortInUse
+├── Unavailable            try again later
+│   ├── AgentGone
+│   ├── Overloaded
+│   ├── DataDirUnwritable
+│   └── StoreUnavailable
+├── ProtocolError          the peer broke the agent stream's rules
+│   └── OutputGap
+├── LaunchFailed           a run's program could not be started; `why` says which way
+└── OutputCorrupt          what is kept is not what was printed
+"""
+
+from typing import ClassVar
+
+
+class FarhandError(Exception):
+    """Something a person can be told, with a code that never changes.
+
+    *details* are facts for programs (JSON values); they stand beside the message in problem+json.
+    """
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str | None = None, **details: object) -> None:
+        super().__init__(message or (type(self).__doc__ or "").split("\n", maxsplit=1)[0])
+        self.details = details
+
+
+class BadRequest(FarhandError):
+    """The request cannot be carried out as it is."""
+
+    code = "bad-request"
+
+
+class InvalidBody(BadRequest):
+    """The body is not what this address takes."""
+
+    code = "invalid-body"
+
+
+class BodyTooLarge(InvalidBody):
+    """The body is larger than the controller takes."""
+
+    code = "body-too-large"
+
+
+class InvalidJob(BadRequest):
+    """The job cannot be run as it is written."""
+
+    code = "invalid-job"
+
+
+class InvalidParameter(BadRequest):
+    """A parameter does not match what the command takes."""
+
+    code = "invalid-parameter"
+
+
+class InvalidSelector(BadRequest):
+    """The selector cannot be read."""
+
+    code = "invalid-selector"
+
+
+class InvalidName(BadRequest):
+    """The name or label cannot be used."""
+
+    code = "invalid-name"
+
+
+class InvalidCursor(BadRequest):
+    """The cursor was not made by this list; start again without one."""
+
+    code = "invalid-cursor"
+
+
+class InvalidRange(BadRequest):
+    """No byte of the output lies in the range asked for."""
+
+    code = "invalid-range"
+
+
+class NoTargets(BadRequest):
+    """No agent matches; look at `farhand agents`."""
+
+    code = "no-targets"
+
+
+class TooManyTargets(BadRequest):
+    """The job names more agents than one job may."""
+
+    code = "too-many-targets"
+
+
+class AmbiguousName(BadRequest):
+    """More than one agent bears this name; use an id."""
+
+    code = "ambiguous-name"
+
+
+class ConfigError(BadRequest):
+    """A setting is unknown or cannot be used."""
+
+    code = "invalid-config"
+
+
+class NotAllowed(FarhandError):
+    """This is not allowed."""
+
+    code = "not-allowed"
+
+
+class Unauthenticated(NotAllowed):
+    """The bearer token is missing or wrong."""
+
+    code = "unauthenticated"
+
+
+class JoinRefused(NotAllowed):
+    """The agent's join token or secret is not one this controller issued."""
+
+    code = "join-refused"
+
+
+class CloneRefused(NotAllowed):
+    """The agent id belongs to another machine; give this host a state directory of its own."""
+
+    code = "clone-refused"
+
+
+class UnsafeBinding(NotAllowed):
+    """Binding anything but loopback needs TLS; give --tls-cert and --tls-key, or --insecure."""
+
+    code = "unsafe-binding"
+
+
+class NotFound(FarhandError):
+    """There is no such thing here."""
+
+    code = "not-found"
+
+
+class UnknownAgent(NotFound):
+    """No agent has this name or id; look at `farhand agents`."""
+
+    code = "unknown-agent"
+
+
+class UnknownCommand(NotFound):
+    """The agent's catalogue has no such command; look at `farhand commands`."""
+
+    code = "unknown-command"
+
+
+class UnknownJob(NotFound):
+    """There is no such job; look at `farhand jobs`."""
+
+    code = "unknown-job"
+
+
+class UnknownRun(NotFound):
+    """There is no such run; look at `farhand runs`."""
+
+    code = "unknown-run"
+
+
+class Conflict(FarhandError):
+    """The state of things does not allow this."""
+
+    code = "conflict"
+
+
+class IdempotencyConflict(Conflict):
+    """The Idempotency-Key was used for another body; use a new key."""
+
+    code = "idempotency-conflict"
+
+
+class AgentBusy(Conflict):
+    """The agent still has runs; drain it and wait, or cancel them."""
+
+    code = "agent-busy"
+
+
+class IllegalTransition(Conflict):
+    """The run cannot go from the state it is in to the one asked for."""
+
+    code = "illegal-transition"
+
+
+class DataDirInUse(Conflict):
+    """Another process uses this directory; stop it or choose another directory."""
+
+    code = "data-dir-in-use"
+
+
+class PortInUse(Conflict):
+    """The address is taken by another process; stop it or choose another port."""
+
+    code = "port-in-use"
+
+
+class Unavailable(FarhandError):
+    """Not now; try again later."""
+
+    code = "unavailable"
+
+
+class AgentGone(Unavailable):
+    """The agent is not connected."""
+
+    code = "agent-gone"
+
+
+class Overloaded(Unavailable):
+    """The controller is at a limit of its own; try again in a moment."""
+
+    code = "overloaded"
+
+
+class DataDirUnwritable(Unavailable):
+    """The directory cannot be written; look at its owner, its mode and the free space."""
+
+    code = "data-dir-unwritable"
+
+
+class StoreUnavailable(Unavailable):
+    """The store cannot be read or written just now."""
+
+    code = "store-unavailable"
+
+
+class ProtocolError(FarhandError):
+    """The peer broke the rules of the agent stream."""
+
+    code = "protocol-error"
+
+
+class OutputGap(ProtocolError):
+    """Output arrived beyond what was received so far."""
+
+    code = "output-gap"
+
+
+class LaunchFailed(FarhandError):
+    """The program could not be started."""
+
+    code = "launch-failed"
+
+    def __init__(self, why: str, message: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
+class OutputCorrupt(FarhandError):
+    """The bytes that are kept do not have the digest that the agent computed."""
+
+    code = "output-corrupt"
