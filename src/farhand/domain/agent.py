@@ -71,7 +71,7 @@ class Agent:
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What the agent tells of its host: os, arch, kernel, …"""
+        """What the agent tells of its host: os, arch, kernel and more."""
         return self.identity.facts
 
     def terms(self) -> Mapping[str, str]:

@@ -170,18 +170,29 @@ class Unsupported:
     frame: int
 
 
+@dataclass(frozen=True, slots=True)
+class UnknownFrame:
+    """A frame arrived that this side does not know; it answers with Unsupported."""
+
+    frame: int
+
+
 # --- controller → agent -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome:
-    """The agent is known. *secret* only at its first joining; it replaces the join token."""
+    """The agent is known. *secret* only at its first joining; it replaces the join token.
+
+    *fenced* tells that an older stream of this agent was still there and has been ended.
+    """
 
     agent: AgentId
     epoch: int
     protocol: int
     heartbeat_s: float
     secret: str = field(default="", repr=False)
+    fenced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +278,7 @@ FromAgent = (
     | Commands
     | Namespaces
     | Unsupported
+    | UnknownFrame
     | Goodbye
 )
 FromController = (
@@ -281,5 +293,6 @@ FromController = (
     | ListCommands
     | ListNamespaces
     | Unsupported
+    | UnknownFrame
     | Goodbye
 )
