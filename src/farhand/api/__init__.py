@@ -1,1 +1,1 @@
-"""The JSON shapes of the HTTP API. Holds no behaviour."""
+"""JSON shapes and problem+json: what people's programs and the controller say to each other."""

@@ -1,0 +1,486 @@
+"""The JSON of `/api/v1`: what each address takes and what it answers, field by field.
+
+Only shapes: `reading` turns what was asked into domain values, `writing` turns domain values into
+answers. Whoever speaks to farhand may rely on every name here; fields may be added, never changed.
+
+Every address but `/healthz`, `/readyz` and `/api/v1/openapi.json` needs
+`Authorization: Bearer TOKEN`. Bodies are `application/json`; times are RFC 3339 in UTC
+(`2026-01-31T12:00:00.123Z`) or null; sizes are bytes, `_s` are seconds. An optional field that is
+null is as if absent, except in `PATCH`. Unknown fields and unknown query parameters
+are errors. Every error is `application/problem+json` (`Problem`) with a stable `code`.
+A list is `{"items": [...], "next": CURSOR|null}`, asked with `?limit=` (1 to 1000, default 100) and
+`?cursor=`; a page may hold fewer items than asked, only `next: null` says that it was the last.
+
+POST   /jobs?wait_s=          JobRequest → 202 JobAccepted, `Location`. `Idempotency-Key` (1 to 255
+                              visible ASCII characters, kept a day per caller) makes a repeated
+                              POST the same job, answered with `Idempotency-Replayed: true`.
+                              `wait_s` (0 to 300): 200 JobResult when every run came to rest in
+                              time, else 202 as without it
+GET    /jobs                  list of JobBrief, newest first
+GET    /jobs/{job}            Job: with the first 100 runs; the others are at /runs?job=&cursor=
+                              with `runs_next` as the cursor
+GET    /jobs/{job}/events     text/event-stream, from the beginning, or behind `?after=SEQ` or
+                              `Last-Event-ID: SEQ` (which wins). `id` counts from 1; `event` and
+                              its data: `output` OutputEvent, `run` RunEvent, `end` EndEvent.
+                              The stream closes behind the end; 204 when nothing will follow.
+                              A comment every 15 s. Output may come in pieces, of which only the
+                              last has an `id`: after a reconnect drop bytes below the offset you
+                              have. `event: error` with a Problem precedes a forced close
+POST   /jobs/{job}/cancel     202 JobBrief; may be repeated
+GET    /runs?job=&agent=&state=   list of Run; agent is an id or a name, state may be repeated.
+                              Of one job: in the order they were made; else newest first
+GET    /runs/{run}            Run
+GET    /runs/{run}/output?stream=stdout|stderr   the stored bytes so far, octet-stream; `Range`
+                              (206, 416), HEAD. `Farhand-Run-State: STATE`; once the end is known
+                              `Farhand-Output-Total: BYTES` (printed), and when the middle was cut
+                              `Farhand-Output-Cut: at=OFFSET, bytes=N`
+POST   /runs/{run}/cancel     202 Run; may be repeated
+GET    /agents?selector=      list of Agent
+GET    /agents/{agent}        Agent; {agent} is an id, a name or `IP-MAC`, percent-encoded
+PATCH  /agents/{agent}        AgentEdit → 200 Agent
+POST   /agents/{agent}/drain  200 Agent, takes no new runs; …/undrain takes them again
+DELETE /agents/{agent}        204
+GET    /agents/{agent}/commands     list of Command, asked of the agent (503 agent-gone)
+GET    /agents/{agent}/namespaces   list of Namespace, asked of the agent (503 agent-gone)
+GET    /version               Version
+GET    /healthz, /readyz      (not below /api/v1) 200 Health; /readyz 503 while it cannot serve
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
+
+from farhand.domain.agent import Liveness
+from farhand.domain.command import OutputFormat, ParamType
+from farhand.domain.job import NamespaceKind
+from farhand.domain.run import RunState, Why
+
+# --- What is asked ------------------------------------------------------------------------
+
+
+class Asked(BaseModel):
+    """A body, read strictly: no unknown field, no number in quotes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class AllTargets(Asked):
+    """Every agent that takes runs."""
+
+    all: Literal[True]
+
+
+class NamedTargets(Asked):
+    """Agents by name, id or `IP-MAC`; 1 to 10,000."""
+
+    names: list[str] = Field(examples=[["web-1"]])
+
+
+class SelectedTargets(Asked):
+    """Agents by what they are."""
+
+    selector: str = Field(examples=["role=web & os=linux"])
+
+
+def _one_of(*names: str) -> Discriminator:
+    """Choose the shape by the one of *names* that is given."""
+
+    def which(value: Any) -> str | None:
+        if isinstance(value, BaseModel):
+            given = [name for name in names if name in type(value).model_fields]
+        else:
+            asked = value if isinstance(value, dict) else {}
+            given = [name for name in names if asked.get(name) is not None]
+        return given[0] if len(given) == 1 else None
+
+    return Discriminator(
+        which,
+        custom_error_type="one_of",
+        custom_error_message=f"give exactly one of {', '.join(names)}",
+    )
+
+
+TargetsAsked = Annotated[
+    Annotated[AllTargets, Tag("all")]
+    | Annotated[NamedTargets, Tag("names")]
+    | Annotated[SelectedTargets, Tag("selector")],
+    _one_of("all", "names", "selector"),
+]
+
+
+class NamespacesAsked(Asked):
+    """The process whose namespaces the run enters, and which of them."""
+
+    pid: int = Field(ge=1)
+    kinds: list[Annotated[NamespaceKind, Field(strict=False)]] = Field(min_length=1)
+
+
+class _JobAsked(Asked):
+    """What every job can have beside what to run. Null and absent take the controller's default."""
+
+    targets: TargetsAsked
+    stdin: str | None = Field(None, description="Text for the standard input.")
+    stdin_base64: str | None = Field(None, description="Bytes for it, instead of `stdin`.")
+    env: dict[str, str] | None = Field(None, description="Added to the agent's environment.")
+    cwd: str | None = Field(None, description="An absolute path; the agent must allow `cwd`.")
+    user: str | None = Field(None, description="Runs as this user; the agent must allow `user`.")
+    namespaces_of: NamespacesAsked | None = None
+    timeout_s: float | None = Field(None, gt=0, allow_inf_nan=False)
+    queue_ttl_s: float | None = Field(None, gt=0, allow_inf_nan=False)
+    output_limit_bytes: int | None = Field(None, ge=0, description="Kept of each stream.")
+    nice: int | None = Field(None, ge=-20, le=19)
+    rlimits: dict[str, int] | None = Field(None, examples=[{"nofile": 1024}])
+    keep_children: bool | None = Field(None, description="Leave what the program left behind.")
+
+
+class ArgvJob(_JobAsked):
+    """Run a program with arguments, never through a shell."""
+
+    argv: list[str] = Field(examples=[["uptime"]])
+
+
+class ScriptJob(_JobAsked):
+    """Run a text, by its `#!` line or by /bin/sh."""
+
+    script: str
+
+
+class CommandJob(_JobAsked):
+    """Run a command of the agents' catalogue."""
+
+    command: str
+    params: dict[str, str | int | bool] | None = None
+
+
+JobRequest = Annotated[
+    Annotated[ArgvJob, Tag("argv")]
+    | Annotated[ScriptJob, Tag("script")]
+    | Annotated[CommandJob, Tag("command")],
+    _one_of("argv", "script", "command"),
+]
+
+
+class AgentEdit(Asked):
+    """What an operator may change; absent fields stay as they are."""
+
+    name: str | None = Field(None, description="Null gives the agent's own name back.")
+    labels: dict[str, str | None] | None = Field(
+        None, description="Merged into the given ones; null hides the agent's own."
+    )
+    drained: bool | None = None
+
+
+# --- What is answered ---------------------------------------------------------------------
+
+JobState = Literal["running", "done"]
+Time = Annotated[str, Field(description="RFC 3339, UTC")]
+
+
+class AgentRef(TypedDict):
+    """Which agent, and what it was called when the run was made."""
+
+    id: str
+    name: str
+
+
+class RunBrief(TypedDict):
+    """A run just made."""
+
+    id: str
+    agent: AgentRef
+    state: RunState
+
+
+class UsageShape(TypedDict):
+    """What a run used on its host."""
+
+    user_s: float
+    system_s: float
+    max_rss_bytes: int
+
+
+class StreamShape(TypedDict):
+    """One whole stream. *cut_bytes* are missing at offset *cut_at* of the kept bytes."""
+
+    total: int
+    kept: int
+    cut_at: int
+    cut_bytes: int
+    sha256_kept: str
+    sha256_all: str
+
+
+class RunShape(TypedDict):
+    """One command on one agent. *streams* is filled when the end is known."""
+
+    id: str
+    job: str
+    agent: AgentRef
+    state: RunState
+    why: Why | None
+    message: str
+    exit_code: int | None
+    signal: int | None
+    pid: int | None
+    cancel_requested: bool
+    created_at: Time
+    queue_until: Time
+    sent_at: Time | None
+    started_at: Time | None
+    ended_at: Time | None
+    timeout_s: float
+    duration_s: float | None
+    usage: UsageShape | None
+    streams: dict[Literal["stdout", "stderr"], StreamShape]
+
+
+class TextOutput(TypedDict):
+    """The beginning of a stream that is valid UTF-8; *stored* bytes are there in all."""
+
+    text: str
+    stored: int
+    truncated: bool
+
+
+class BinaryOutput(TypedDict):
+    """The beginning of a stream that is no text; *stored* bytes are there in all."""
+
+    base64: str
+    stored: int
+    truncated: bool
+
+
+class RunResult(RunShape):
+    """A run with what it printed."""
+
+    stdout: TextOutput | BinaryOutput
+    stderr: TextOutput | BinaryOutput
+
+
+class JobBrief(TypedDict):
+    """A job in one line: *targets* and *summary* are cut to 200 characters."""
+
+    id: str
+    state: JobState
+    by: str
+    created_at: Time
+    targets: str
+    summary: str
+    counts: dict[RunState, int]
+    cancel_requested: bool
+
+
+class JobAccepted(JobBrief):
+    """A job and all its runs, as they were made."""
+
+    runs: list[RunBrief]
+
+
+class JobResult(JobBrief):
+    """A job whose runs all came to rest, with their output."""
+
+    runs: list[RunResult]
+
+
+class ArgvShape(TypedDict):
+    """A program and its arguments."""
+
+    argv: list[str]
+
+
+class ScriptShape(TypedDict):
+    """A text."""
+
+    script: str
+
+
+class CommandCallShape(TypedDict):
+    """A catalogue command and its values."""
+
+    command: str
+    params: dict[str, str]
+
+
+class NamespacesOfShape(TypedDict):
+    """Whose namespaces a run enters."""
+
+    pid: int
+    kinds: list[NamespaceKind]
+
+
+class LimitsShape(TypedDict):
+    """What holds for each run of the job."""
+
+    timeout_s: float
+    queue_ttl_s: float
+    output_limit_bytes: int
+    nice: int | None
+    rlimits: dict[str, int]
+
+
+class JobShape(JobBrief):
+    """A job as it was asked. *env* has only the names: values may be secrets."""
+
+    what: ArgvShape | ScriptShape | CommandCallShape
+    limits: LimitsShape
+    env: list[str]
+    cwd: str | None
+    user: str | None
+    namespaces_of: NamespacesOfShape | None
+    stdin_bytes: int
+    keep_children: bool
+    runs: list[RunShape]
+    runs_next: str | None
+
+
+class OutputEvent(TypedDict):
+    """A run printed: base64 *bytes* at *offset* of the stream's kept bytes."""
+
+    run: str
+    stream: Literal["stdout", "stderr"]
+    offset: int
+    bytes: str
+
+
+class RunEvent(TypedDict):
+    """A run changed its state: the run as it was then, its id under *run*."""
+
+    run: str
+    agent: AgentRef
+    state: RunState
+    why: Why | None
+    message: str
+    exit_code: int | None
+    signal: int | None
+    pid: int | None
+    cancel_requested: bool
+    started_at: Time | None
+    ended_at: Time | None
+    duration_s: float | None
+    streams: dict[Literal["stdout", "stderr"], StreamShape]
+
+
+class EndEvent(TypedDict):
+    """Nobody waits for a run of this job any more."""
+
+    state: JobState
+    counts: dict[RunState, int]
+
+
+class AgentShape(TypedDict):
+    """A host. *name* and *labels* are what counts; *own_…* is what the agent tells of itself."""
+
+    id: str
+    name: str
+    own_name: str
+    labels: dict[str, str]
+    own_labels: dict[str, str]
+    facts: dict[str, str]
+    ip: str
+    mac: str
+    software: str
+    capabilities: list[str]
+    drained: bool
+    liveness: Liveness
+    joined_at: Time
+    last_seen_at: Time
+
+
+class ParamShape(TypedDict):
+    """A parameter of a command."""
+
+    name: str
+    type: ParamType
+    required: bool
+    default: str | None
+    description: str
+    choices: list[str]
+    minimum: int | None
+    maximum: int | None
+    pattern: str | None
+
+
+class CommandShape(TypedDict):
+    """A command of an agent's catalogue."""
+
+    ident: str
+    description: str
+    params: list[ParamShape]
+    output: OutputFormat
+
+
+class NamespaceShape(TypedDict):
+    """A namespace of a host; *pid* is a process in it, *processes* how many there are."""
+
+    id: int
+    kind: NamespaceKind
+    pid: int
+    owner: str
+    command: str
+    processes: int
+    container: str
+    pod: str
+
+
+class JobList(TypedDict):
+    """A page of jobs."""
+
+    items: list[JobBrief]
+    next: str | None
+
+
+class RunList(TypedDict):
+    """A page of runs."""
+
+    items: list[RunShape]
+    next: str | None
+
+
+class AgentList(TypedDict):
+    """A page of agents."""
+
+    items: list[AgentShape]
+    next: str | None
+
+
+class CommandList(TypedDict):
+    """All commands of an agent."""
+
+    items: list[CommandShape]
+    next: None
+
+
+class NamespaceList(TypedDict):
+    """All namespaces of a host."""
+
+    items: list[NamespaceShape]
+    next: None
+
+
+class Version(TypedDict):
+    """Who answers, and as whom you are known."""
+
+    version: str
+    api: Literal["v1"]
+    caller: str
+    org: str
+
+
+class Health(TypedDict):
+    """It lives, or it can serve."""
+
+    status: Literal["ok"]
+
+
+class Problem(TypedDict):
+    """RFC 9457. Branch on *code*; further members are facts about this one case."""
+
+    type: Annotated[str, Field(examples=["urn:farhand:error:unknown-agent"])]
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
+SUMMARY_CHARS: Final = 200
