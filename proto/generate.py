@@ -25,7 +25,7 @@ def generated() -> dict[str, str]:
         status = protoc.main(
             ["protoc", *includes, f"--python_out={out}", f"--pyi_out={out}", *sources]
         )
-        if sources and status:
+        if status:
             sys.exit("proto: protoc refused a file, see above")
         return {
             path.name: SIBLING.sub(r"from farhand.wire.gen import \1", path.read_text())
