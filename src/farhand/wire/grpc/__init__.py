@@ -17,6 +17,7 @@ Server::
 
         def on_closed(self, end: CallEnd) -> None: ...  # exactly once, the last callback
 
+
     server = GrpcServer({"/demo.Echo/Stream": Echo}, limits=LinkLimits())
     host, port = await server.listen("127.0.0.1", 0)
     ...
@@ -51,9 +52,8 @@ A handler is made from its ``Call`` by a factory and is called back on the loop,
   ``policy(peer, path)`` says what a plaintext connection may call.
 """
 
-from farhand.wire.grpc.aio import Connection
 from farhand.wire.grpc.call import Call, Factory, Handler
-from farhand.wire.grpc.client import HttpProxy, connect
+from farhand.wire.grpc.client import Connection, connect
 from farhand.wire.grpc.errors import (
     CallEnded,
     ConnectFailed,
@@ -64,8 +64,10 @@ from farhand.wire.grpc.errors import (
 )
 from farhand.wire.grpc.health import HealthService
 from farhand.wire.grpc.limits import LinkLimits
+from farhand.wire.grpc.proxy import HttpProxy
 from farhand.wire.grpc.server import GrpcServer, PlaintextPolicy
 from farhand.wire.grpc.status import CallEnd, EndedBy, Metadata, Peer, Status
+from farhand.wire.grpc.timers import TimerWheel
 from farhand.wire.grpc.tls import client_context, server_context
 
 __all__ = [
@@ -89,6 +91,7 @@ __all__ = [
     "ProtocolError",
     "ProxyRefused",
     "Status",
+    "TimerWheel",
     "client_context",
     "connect",
     "server_context",

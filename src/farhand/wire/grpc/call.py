@@ -52,7 +52,7 @@ class Call(Protocol):
 
     @property
     def handler(self) -> Handler:
-        """What the factory made; a do-nothing handler after `on_closed`."""
+        """What the factory made."""
 
     @property
     def ended(self) -> bool:

@@ -6,15 +6,16 @@ Does no I/O and owns no timer; it alone knows ngh2, and lets none of ngh2's erro
 import enum
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 import ngh2
 
-from farhand.wire.grpc.call import Call, Factory, Handler
+from farhand.wire.grpc.call import Call, Factory
 from farhand.wire.grpc.errors import CallEnded, LinkClosed, ProtocolError
 from farhand.wire.grpc.limits import LinkLimits
+from farhand.wire.grpc.queues import SendQueues, Stuck
+from farhand.wire.grpc.shell import Budget, Route, Shell
 from farhand.wire.grpc.status import (
     CallEnd,
     EndedBy,
@@ -55,39 +56,12 @@ class Role(enum.Enum):
     CLIENT = ngh2.Role.CLIENT
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """How a server takes a call."""
+class Drain(enum.Enum):
+    """How far the goodbye has come."""
 
-    factory: Factory
-    needs_identity: bool = True
-
-
-class Budget:
-    """Bytes that several connections share; never given twice."""
-
-    __slots__ = ("left",)
-
-    def __init__(self, amount: int) -> None:
-        self.left = amount
-
-
-class Shell(Protocol):
-    """What a core asks of the connection around it. None of it may call back into the core."""
-
-    @property
-    def peer(self) -> Peer: ...
-    def wake(self) -> None:
-        """There is something to `take` or to `settle`: do it soon, outside of this call."""
-
-    def schedule(self, due: float) -> None:
-        """Call `tick` at this time or a little later."""
-
-    def route(self, path: str) -> Route | CallEnd:
-        """Server: who takes a call of this path, or the status that refuses it."""
-
-    def identified(self) -> None:
-        """Server: a call of this connection was identified for the first time."""
+    NOT = enum.auto()
+    ANNOUNCED = enum.auto()
+    REFUSING = enum.auto()
 
 
 class Core:
@@ -103,19 +77,20 @@ class Core:
         "_clock",
         "_control",
         "_control_at",
+        "_drain",
         "_ending",
         "_identified",
         "_large",
         "_later",
-        "_pings",
-        "_queueing",
+        "_parked",
+        "_queues",
         "_shell",
-        "_stall_due",
         "_streams",
         "closing",
         "goaway",
         "greeted",
         "limits",
+        "opened",
         "role",
         "serving",
     )
@@ -133,20 +108,21 @@ class Core:
         self.serving = role is Role.SERVER
         self.limits = limits
         self.greeted = False  # the peer's SETTINGS have arrived
+        self.opened = 0  # calls so far
         self.goaway = False  # the peer takes no new calls
         self.closing = False  # HTTP/2 is over; nothing follows what `take` returns
         self._shell = shell
         self._clock = clock
         self._large = large
         self._streams: dict[int, Stream] = {}
-        self._queueing: dict[Stream, None] = {}  # sent to since the last review of queues
+        self._queues = SendQueues(self, limits, clock)
         self._later: dict[Stream, None] = {}  # callbacks are owed to them
+        self._parked: dict[Stream, None] = {}  # closed, but paused before the end
         self._ending: list[Stream] = []  # trailers are queued, the client may still be sending
         self._identified = False
+        self._drain = Drain.NOT
         self._control = 0
         self._control_at = clock()
-        self._stall_due = inf
-        self._pings = 0  # answers to our PINGs that have arrived
         self._c = _engine(role, limits)
 
     # -- bytes -------------------------------------------------------------------------------
@@ -181,7 +157,7 @@ class Core:
         except ngh2.NGH2Error as exc:
             self.closing = True
             raise ProtocolError(f"HTTP/2 is over: {exc}") from exc
-        if self._queueing:
+        if self._queues:
             self._review_queues()
         if self._later:
             self.settle()
@@ -211,28 +187,39 @@ class Core:
     # -- events ------------------------------------------------------------------------------
 
     def _dispatch(self, events: Sequence[ngh2.Event]) -> None:
-        streams = self._streams
         for event in events:
-            kind = type(event)
-            if kind is ngh2.DataReceived:
+            if isinstance(event, ngh2.DataReceived):
                 self._on_data(event)
-            elif kind is ngh2.RequestReceived:
+            elif isinstance(event, ngh2.RequestReceived):
                 self._on_request(event)
-            elif kind is ngh2.ResponseReceived or kind is ngh2.TrailersReceived:
-                self._on_headers(event, trailers=kind is ngh2.TrailersReceived)
-            elif kind is ngh2.StreamClosed:
-                stream = streams.pop(event.stream_id, None)
+            elif isinstance(event, ngh2.ResponseReceived):
+                stream = self._streams.get(event.stream_id)
                 if stream is not None:
-                    self._queueing.pop(stream, None)
-                    stream.heard_close(event.error_code)
-            elif kind is ngh2.PingAcknowledged:
-                self._pings += 1
-            elif kind is ngh2.SettingsReceived:
+                    self._guard(stream, stream.heard_headers, event.headers)
+                    if event.end_stream:
+                        self._guard(stream, stream.heard_end)
+            elif isinstance(event, ngh2.TrailersReceived):
+                stream = self._streams.get(event.stream_id)
+                if stream is not None:
+                    self._guard(stream, stream.heard_trailers, event.headers)
+            elif isinstance(event, ngh2.StreamClosed):
+                self._on_stream_closed(event)
+            elif isinstance(event, ngh2.PingAcknowledged):
+                self._on_ping_answer()
+            elif isinstance(event, ngh2.SettingsReceived):
                 self.greeted = True
-            elif kind is ngh2.GoAwayReceived:
+            elif isinstance(event, ngh2.GoAwayReceived):
                 self.goaway = True
-            elif kind is ngh2.ConnectionClosed:
+            elif isinstance(event, ngh2.ConnectionClosed):
                 self.closing = True
+
+    def _guard(self, stream: Stream, action: Callable[..., None], *args: object) -> None:
+        """Let a handler's failure end its own call and nothing else."""
+        try:
+            action(*args)
+        except Exception:
+            log.exception("call.fault path=%s peer=%s", stream.path, self._shell.peer)
+            stream.fail(Status.INTERNAL, "the handler of the call failed", EndedBy.FAULT)
 
     def _on_data(self, event: ngh2.DataReceived) -> None:
         data = event.data
@@ -240,31 +227,360 @@ class Core:
         stream = self._streams.get(event.stream_id)
         if size:
             control = self._control - size - _DATA_FRAME_BYTES
-            self._control = control if control > -self.limits.control_burst_bytes else 0
+            self._control = max(control, -self.limits.control_burst_bytes)
             if stream is None:
                 self._acknowledge(event.stream_id, size)
-        if stream is None:
-            return
-        try:
-            if size:
-                stream.heard(data)
-            if event.end_stream:
-                stream.heard_end()
-        except Exception:  # one handler must not end the connection of all
-            self._fault(stream)
+            else:
+                self._guard(stream, stream.heard, data)
+        if event.end_stream and stream is not None:
+            self._guard(stream, stream.heard_end)
 
-    def _on_headers(
-        self, event: ngh2.ResponseReceived | ngh2.TrailersReceived, *, trailers: bool
-    ) -> None:
-        stream = self._streams.get(event.stream_id)
+    def _on_stream_closed(self, event: ngh2.StreamClosed) -> None:
+        stream = self._streams.pop(event.stream_id, None)
         if stream is None:
             return
+        self._queues.discard(stream)
+        stream.heard_close(event.error_code)
+        if stream.end is None:
+            self._parked[stream] = None
+        self._close_if_drained()
+
+    def _on_request(self, event: ngh2.RequestReceived) -> None:
+        fields = dict(event.headers)
+        path = fields.get(b":path", b"").decode("latin-1")
+        stream = Stream(self, event.stream_id, path, metadata_from(event.headers))
+        self._streams[event.stream_id] = stream
+        self.opened += 1
+        refusal = self._http_refusal(fields)
+        if refusal is not None:
+            stream.end = CallEnd(Status.INTERNAL, "no gRPC request")
+            self._answer(stream, ((b":status", refusal),), last=True)
+            return
+        route = self._admit(path)
+        if isinstance(route, CallEnd):
+            stream.end = route
+            trailers = status_trailers(route.status, route.message)
+            self._answer(stream, (*_ANSWER, *trailers), last=True)
+            return
+        self._answer(stream, _ANSWER, last=False)
+        self._start(stream, route, fields)
+        if event.end_stream:
+            self._guard(stream, stream.heard_end)
+
+    def _http_refusal(self, fields: dict[bytes, bytes]) -> bytes | None:
+        if fields.get(b":method") != b"POST":
+            return b"405"
+        if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
+            return b"415"
+        return None
+
+    def _admit(self, path: str) -> Route | CallEnd:
+        if len(self._streams) > self.limits.streams:
+            return CallEnd(Status.RESOURCE_EXHAUSTED, "too many calls on this connection")
+        if not self._identified and len(self._streams) > self.limits.calls_before_identity:
+            return CallEnd(Status.RESOURCE_EXHAUSTED, "too many calls before identification")
+        return self._shell.route(path)
+
+    def _answer(self, stream: Stream, headers: Sequence[RawHeader], *, last: bool) -> None:
         try:
-            if trailers:
-                stream.heard_trailers(event.headers)
+            self._c.send_response(stream.stream_id, headers, end_stream=last)
+        except ngh2.NGH2Error:  # the stream is gone already; its StreamClosed is on the way
+            return
+        if last:
+            self._ending.append(stream)
+
+    def _start(self, stream: Stream, route: Route, fields: dict[bytes, bytes]) -> None:
+        now = self._clock()
+        if route.needs_identity:
+            stream.restrict(now + self.limits.first_message_deadline_s)
+        timeout_s = timeout_from(fields[b"grpc-timeout"]) if b"grpc-timeout" in fields else None
+        if timeout_s is not None:
+            stream.deadline = now + timeout_s
+        self._guard(stream, self._make_handler, stream, route)
+        self._schedule(stream)
+
+    def _make_handler(self, stream: Stream, route: Route) -> None:
+        stream.handler = route.factory(stream)
+
+    def _schedule(self, stream: Stream) -> None:
+        due = min(stream.deadline, stream.identity_due)
+        if due != inf:
+            self._shell.schedule(due)
+
+    # -- the client's side -------------------------------------------------------------------
+
+    def open(
+        self,
+        path: str,
+        factory: Factory,
+        *,
+        authority: str,
+        scheme: str,
+        metadata: Metadata = (),
+        timeout_s: float | None = None,
+    ) -> Call:
+        """Begin a call. Raises LinkClosed, ValueError for metadata that cannot be sent."""
+        if self.closing or self.goaway:
+            raise LinkClosed("the connection is closing and takes no new calls")
+        if len(self._streams) >= self.limits.streams:
+            raise LinkClosed(f"the connection carries {self.limits.streams} calls already")
+        headers = [
+            (b":method", b"POST"),
+            (b":scheme", scheme.encode()),
+            (b":path", path.encode("ascii")),
+            (b":authority", authority.encode("ascii")),
+            (b"te", b"trailers"),
+            (b"content-type", b"application/grpc"),
+            (b"user-agent", b"grpc-python-farhand"),
+            *headers_from(metadata),
+        ]
+        if timeout_s is not None:
+            headers.append((b"grpc-timeout", timeout_header(timeout_s)))
+        try:
+            stream_id = self._c.send_request(headers)
+        except ngh2.NGH2Error as exc:
+            raise LinkClosed(f"the connection takes no new calls: {exc}") from exc
+        stream = self._streams[stream_id] = Stream(self, stream_id, path, metadata)
+        self.opened += 1
+        if timeout_s is not None:
+            stream.deadline = self._clock() + timeout_s
+        stream.handler = factory(stream)
+        self._schedule(stream)
+        self._shell.wake()
+        return stream
+
+    # -- stream.Engine -----------------------------------------------------------------------
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end."""
+        return self._shell.peer
+
+    def queued(self, stream: Stream) -> int:
+        """Bytes of a stream that are not framed yet."""
+        return self._c.queued_body_size(stream.stream_id)
+
+    def push_message(self, stream: Stream, message: bytes) -> None:
+        """Queue a message; a queue above its bound resets the call instead."""
+        size = len(message)
+        queued = self._c.queued_body_size(stream.stream_id)
+        if queued and queued + size > self.limits.queued_bytes_per_call:
+            stream.fail(Status.RESOURCE_EXHAUSTED, "the peer does not read what is sent to it")
+            return
+        prefix = b"\0" + size.to_bytes(4, "big")
+        try:
+            if size <= _ONE_PIECE_BYTES:
+                self._c.send_data(stream.stream_id, prefix + message)
+            else:
+                self._c.send_data(stream.stream_id, prefix)
+                self._c.send_data(stream.stream_id, message)
+        except ngh2.NGH2Error as exc:
+            raise CallEnded(Status.UNAVAILABLE, str(exc)) from exc
+        stream.offered += size + len(prefix)
+        if queued + size > self.limits.writable_bytes_per_call:
+            stream.blocked = True
+        self._control -= 32 + (size >> 9)  # the WINDOW_UPDATEs it will cause
+        self._queues.add(stream)
+        self._shell.wake()
+
+    def push_trailers(self, stream: Stream, trailers: list[RawHeader]) -> None:
+        """Queue the end of a server's call."""
+        try:
+            self._c.send_trailers(stream.stream_id, trailers)
+        except ngh2.NGH2Error as exc:
+            raise CallEnded(Status.UNAVAILABLE, str(exc)) from exc
+        self._ending.append(stream)
+        self._shell.wake()
+
+    def push_end(self, stream: Stream) -> None:
+        """Queue the end of a client's side."""
+        try:
+            self._c.end_stream(stream.stream_id)
+        except ngh2.NGH2Error as exc:
+            raise CallEnded(Status.UNAVAILABLE, str(exc)) from exc
+        self._shell.wake()
+
+    def reset(self, stream: Stream, status: Status) -> None:
+        """Reset a stream and drop what is queued on it."""
+        code = _RESET_CODE.get(status, ngh2.ErrorCode.INTERNAL_ERROR)
+        try:
+            self._c.reset_stream(stream.stream_id, code)
+        except ngh2.NGH2Error:
+            return  # the connection is over, and the stream with it
+        self._shell.wake()
+
+    def stuck(self, stream: Stream) -> Stuck:
+        """What keeps a stream's bytes from being framed."""
+        try:
+            if self._c.remote_window_size <= 0:
+                return Stuck.CONNECTION
+            if self._c.stream_remote_window_size(stream.stream_id) <= 0:
+                return Stuck.CALL
+        except ngh2.NGH2Error:  # not begun yet: it waits for the peer's stream limit
+            return Stuck.CALL
+        return Stuck.SOCKET
+
+    def acknowledge(self, stream: Stream, amount: int) -> None:
+        """Give the peer its window back."""
+        self._acknowledge(stream.stream_id, amount)
+
+    def _acknowledge(self, stream_id: int, amount: int) -> None:
+        try:
+            self._c.acknowledge_received_data(amount, stream_id)
+        except (ngh2.NGH2Error, ValueError):
+            return  # the engine has taken it back itself when the stream or connection ended
+
+    def reserve(self, amount: int) -> bool:
+        """Take a share of the budget for large messages."""
+        return self._large.reserve(amount)
+
+    def release(self, amount: int) -> None:
+        """Give a share back."""
+        self._large.release(amount)
+
+    def later(self, stream: Stream) -> None:
+        """Owe a stream its callbacks."""
+        self._later[stream] = None
+        self._shell.wake()
+
+    def identified(self) -> None:
+        """Lift the limits that strangers have on a connection."""
+        if not self._identified:
+            self._identified = True
+            self._shell.identified()
+
+    # -- time, order, end --------------------------------------------------------------------
+
+    @property
+    def calls(self) -> int:
+        """Calls that are not over for their handlers."""
+        open_streams = sum(stream.end is None for stream in self._streams.values())
+        return open_streams + len(self._parked)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of all calls that are not framed yet."""
+        return self._c.queued_body_size()
+
+    def settle(self) -> None:
+        """Make the callbacks that are owed."""
+        while self._later:
+            owed, self._later = self._later, {}
+            for stream in owed:
+                self._guard(stream, stream.settle)
+                if stream.end is not None:
+                    self._parked.pop(stream, None)
+
+    def _review_queues(self) -> None:
+        due = self._queues.due
+        for stream in self._queues.review():
+            self._later[stream] = None
+        if self._queues.due < due:
+            self._shell.schedule(self._queues.due)
+
+    def tick(self, now: float) -> None:
+        """Do what is due, and schedule what will be. Raises ProtocolError."""
+        for stream in list(self._streams.values()):
+            if now >= stream.deadline:
+                stream.fail(Status.DEADLINE_EXCEEDED, "deadline exceeded", EndedBy.DEADLINE)
+            elif now >= stream.identity_due:
+                limit = self.limits.first_message_deadline_s
+                stream.fail(Status.DEADLINE_EXCEEDED, f"not identified within {limit:g} s")
+            else:
+                self._schedule(stream)
+        if now >= self._queues.due:
+            for stream, stuck in self._queues.stalled(now):
+                self._end_stall(stream, stuck)
+        if self._queues.due != inf:
+            self._shell.schedule(self._queues.due)
+        self.settle()
+
+    def _end_stall(self, stream: Stream, stuck: Stuck) -> None:
+        """Reset the call whose own window is shut; drop the connection if it is everybody's."""
+        match stuck:
+            case Stuck.CONNECTION:
+                self.terminate(ngh2.ErrorCode.FLOW_CONTROL_ERROR)
+                raise ProtocolError("the peer keeps the connection's window shut")
+            case Stuck.CALL:
+                self._queues.discard(stream)
+                self.reset(stream, Status.RESOURCE_EXHAUSTED)
+                stream.fail(Status.RESOURCE_EXHAUSTED, "the peer does not read what is sent to it")
+            case Stuck.SOCKET:
                 return
-            stream.heard_headers(event.headers)
-            if event.end_stream:
-                stream.heard_end()
-        except Exception:  # as in _on_data
-            self._fault(stream)
+
+    def ping(self) -> None:
+        """Queue a PING."""
+        self._c.ping()
+
+    def drain(self) -> None:
+        """Server: say goodbye in two steps, and close when the running calls are over.
+
+        The first GOAWAY takes no calls yet; a PING's answer shows that the client has seen it,
+        and no call is on its way any more that the second one would lose.
+        """
+        if self._drain is Drain.NOT:
+            self._drain = Drain.ANNOUNCED
+            self._quietly(self._c.send_shutdown_notice)
+            self._quietly(self._c.ping)
+
+    def _on_ping_answer(self) -> None:
+        if self._drain is Drain.ANNOUNCED:
+            self._drain = Drain.REFUSING
+            self._quietly(self._c.send_goaway)
+            self._close_if_drained()
+
+    def _close_if_drained(self) -> None:
+        if self._drain is Drain.REFUSING and not self._streams:
+            self.terminate()
+            self._shell.wake()
+
+    def end_calls(self, status: Status, message: str, by: EndedBy) -> None:
+        """End every call with a status, which the peer gets where it can."""
+        for stream in [*self._streams.values(), *self._parked]:
+            stream.fail(status, message, by)
+
+    def terminate(self, code: int = ngh2.ErrorCode.NO_ERROR) -> None:
+        """The last GOAWAY; `closing` is set once `take` has returned it."""
+        self._quietly(lambda: self._c.terminate_connection(code))
+
+    def _quietly(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except ngh2.NGH2Error:
+            self.closing = True
+
+    def abandon(self, reason: str) -> None:
+        """The connection is gone: end every call that is left."""
+        self.closing = True
+        left = [*self._streams.values(), *self._parked]
+        self._streams.clear()
+        self._queues.clear()
+        for stream in left:
+            stream.abandon(reason)
+        self.settle()
+
+
+def _engine(role: Role, limits: LinkLimits) -> ngh2.Connection:
+    engine = ngh2.Connection(
+        role.value,
+        ngh2.Configuration(
+            auto_window_update=False,
+            max_outbound_ack=limits.unanswered_acks,
+            stream_reset_rate_limit=(limits.resets_burst, limits.resets_per_s),
+            max_continuations=limits.continuations,
+            max_inbound_header_list_size=limits.header_list_bytes,
+            max_inbound_header_count=limits.header_count,
+        ),
+    )
+    settings = {
+        ngh2.Setting.INITIAL_WINDOW_SIZE: limits.stream_window_bytes,
+        ngh2.Setting.MAX_FRAME_SIZE: limits.frame_bytes,
+        ngh2.Setting.MAX_HEADER_LIST_SIZE: limits.header_list_bytes,
+    }
+    if role is Role.SERVER:
+        settings[ngh2.Setting.MAX_CONCURRENT_STREAMS] = limits.streams
+    else:
+        settings[ngh2.Setting.ENABLE_PUSH] = 0
+    engine.initiate_connection(settings)
+    engine.set_local_window_size(limits.connection_window_bytes)
+    return engine

@@ -72,6 +72,7 @@ class Stream:
         "_reader",
         "_reserved",
         "_saying",
+        "_told",
         "blocked",
         "deadline",
         "end",
@@ -98,6 +99,7 @@ class Stream:
         self.offered = 0  # bytes queued in all
         self.mark = -1  # of these framed, when the queue was last seen to move
         self.mark_at = 0.0
+        self._told = False  # on_closed was called
         self._saying = True  # this side may still send
         self._inbound = Inbound.OPEN
         self._last_words: CallEnd | None = None  # the end once everything before it is through
@@ -314,8 +316,10 @@ class Stream:
 
     def heard_close(self, error_code: int) -> None:
         """The HTTP/2 stream is gone."""
-        if self.end is not None or (error_code == 0 and self._inbound is Inbound.ENDING):
-            return  # told already, or will be when the held messages are delivered
+        if self.end is not None:
+            return
+        if error_code == 0 and self._inbound is Inbound.ENDING and not self._engine.serving:
+            return  # the answer waits behind paused reading
         if error_code == 0 and self._last_words is not None:
             self._conclude(self._last_words)
         else:
@@ -325,11 +329,18 @@ class Stream:
         """End the call from this side, with a status for the peer where it can still get one."""
         if self.end is not None:
             return
-        if self._engine.serving and self._saying and not self._engine.queued(self):
-            self._engine.push_trailers(self, status_trailers(status, message))
-        else:
+        if not self._tell(status, message):
             self._engine.reset(self, status)
         self._conclude(CallEnd(status, message, by=by))
+
+    def _tell(self, status: Status, message: str) -> bool:
+        if not self._engine.serving or not self._saying or self._engine.queued(self):
+            return False
+        try:
+            self._engine.push_trailers(self, status_trailers(status, message))
+        except CallEnded:  # the HTTP/2 stream is over already
+            return False
+        return True
 
     def abandon(self, reason: str) -> None:
         """The connection is lost; there is nobody to tell."""
@@ -355,14 +366,14 @@ class Stream:
     def settle(self) -> None:
         """Make the callbacks that are owed, outside of any call of the application's."""
         if self.end is not None:
-            handler, self.handler = self.handler, _SILENT
-            if handler is not _SILENT:
-                handler.on_closed(self.end)
+            if not self._told:
+                self._told = True
+                self.handler.on_closed(self.end)
             return
         if not self._paused:
             self.deliver()
-        if self.blocked and self.end is None:
-            if self._engine.queued(self) <= self._engine.limits.writable_bytes_per_call:
-                self.blocked = False
-                if self._saying:
-                    self.handler.on_writable()
+        writable_bytes = self._engine.limits.writable_bytes_per_call
+        if self.blocked and self.end is None and self._engine.queued(self) <= writable_bytes:
+            self.blocked = False
+            if self._saying:
+                self.handler.on_writable()
