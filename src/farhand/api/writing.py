@@ -1,0 +1,303 @@
+"""Write answers: domain values into the JSON of `shapes`.
+
+Decides nothing and reads nothing; what an answer needs is handed in.
+"""
+
+import base64
+import codecs
+import json
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Literal, TypeVar, overload
+
+from farhand.api.shapes import (
+    SUMMARY_CHARS,
+    AgentRef,
+    AgentShape,
+    ArgvShape,
+    BinaryOutput,
+    CommandCallShape,
+    CommandShape,
+    EndEvent,
+    JobBrief,
+    JobShape,
+    JobState,
+    NamespaceShape,
+    RunBrief,
+    RunEvent,
+    RunShape,
+    ScriptShape,
+    StreamShape,
+    TextOutput,
+    UsageShape,
+)
+from farhand.domain.agent import Agent
+from farhand.domain.command import Command
+from farhand.domain.ids import RunId
+from farhand.domain.job import Argv, CommandCall, Job, Script, What
+from farhand.domain.messages import Namespace
+from farhand.domain.output import StreamEnd, StreamName
+from farhand.domain.run import Run, Usage
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def dumped(answer: object) -> bytes:
+    """Return JSON in UTF-8; a character that UTF-8 cannot hold becomes a JSON escape."""
+    text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="backslashreplace")
+
+
+@overload
+def time(seconds: float) -> str: ...
+@overload
+def time(seconds: float | None) -> str | None: ...
+def time(seconds: float | None) -> str | None:
+    """Write wall-clock seconds as RFC 3339 in UTC."""
+    if seconds is None:
+        return None
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment.isoformat(timespec='milliseconds').removesuffix('+00:00')}Z"
+
+
+def page(items: Iterable[T], write: Callable[[T], S], cursor: str | None) -> dict[str, object]:
+    """Write a list: its items and the cursor behind them."""
+    return {"items": [write(item) for item in items], "next": cursor}
+
+
+def _short(text: str) -> str:
+    """Cut *text* to a line that fits a table."""
+    line = " ".join(text[: 4 * SUMMARY_CHARS].split())
+    return line if len(line) <= SUMMARY_CHARS else f"{line[: SUMMARY_CHARS - 1]}…"
+
+
+def _summary(what: What) -> str:
+    match what:
+        case Argv(argv):
+            return _short(shlex.join(argv[:SUMMARY_CHARS]))
+        case Script(text):
+            return _short(text)
+        case CommandCall(ident, params):
+            return _short(" ".join([ident, *(f"{name}={value}" for name, value in params.items())]))
+
+
+def _what(what: What) -> ArgvShape | ScriptShape | CommandCallShape:
+    match what:
+        case Argv(argv):
+            return {"argv": list(argv)}
+        case Script(text):
+            return {"script": text}
+        case CommandCall(ident, params):
+            return {"command": ident, "params": dict(params)}
+
+
+def job_state(job: Job) -> JobState:
+    """Tell whether somebody still waits for a run of *job*."""
+    return "running" if job.open else "done"
+
+
+def job_brief(job: Job) -> JobBrief:
+    """Write a job as lists have it."""
+    return {
+        "id": job.id,
+        "state": job_state(job),
+        "by": job.by,
+        "created_at": time(job.created_at),
+        "targets": _short(job.targets),
+        "summary": _summary(job.spec.what),
+        "counts": {state: number for state, number in job.counts.items() if number},
+        "cancel_requested": job.cancel_requested,
+    }
+
+
+def job_whole(job: Job, runs: Sequence[Run], cursor: str | None) -> JobShape:
+    """Write a job as it was asked, with the first of its runs."""
+    spec, entered = job.spec, job.spec.namespaces_of
+    return {
+        **job_brief(job),
+        "targets": job.targets,
+        "what": _what(spec.what),
+        "limits": {
+            "timeout_s": spec.timeout_s,
+            "queue_ttl_s": spec.queue_ttl_s,
+            "output_limit_bytes": spec.output_limit_bytes,
+            "nice": spec.nice,
+            "rlimits": dict(spec.rlimits),
+        },
+        "env": sorted(spec.env),
+        "cwd": spec.cwd,
+        "user": spec.user,
+        "namespaces_of": (
+            None if entered is None else {"pid": entered.pid, "kinds": list(entered.kinds)}
+        ),
+        "stdin_bytes": len(spec.stdin),
+        "keep_children": spec.keep_children,
+        "runs": [run(one) for one in runs],
+        "runs_next": cursor,
+    }
+
+
+def _ref(of: Run) -> AgentRef:
+    return {"id": of.agent, "name": of.agent_name}
+
+
+def run_brief(of: Run) -> RunBrief:
+    """Write a run as a submitted job has it."""
+    return {"id": of.id, "agent": _ref(of), "state": of.state}
+
+
+_Streams = dict[Literal["stdout", "stderr"], StreamShape]
+
+
+def _streams(ends: Mapping[StreamName, StreamEnd]) -> _Streams:
+    written: _Streams = {}
+    for name, end in ends.items():
+        written[name.value] = {
+            "total": end.total,
+            "kept": end.kept,
+            "cut_at": end.cut_at,
+            "cut_bytes": end.cut_bytes,
+            "sha256_kept": end.sha256_kept,
+            "sha256_all": end.sha256_all,
+        }
+    return written
+
+
+def _usage(used: Usage) -> UsageShape:
+    return {
+        "user_s": used.user_s,
+        "system_s": used.system_s,
+        "max_rss_bytes": used.max_rss_bytes,
+    }
+
+
+def run(of: Run) -> RunShape:
+    """Write a run with all that is known of it."""
+    used = of.usage
+    return {
+        "id": of.id,
+        "job": of.job,
+        "agent": _ref(of),
+        "state": of.state,
+        "why": of.why,
+        "message": of.message,
+        "exit_code": of.exit_code,
+        "signal": of.signal,
+        "pid": of.pid,
+        "cancel_requested": of.cancel_requested,
+        "created_at": time(of.created_at),
+        "queue_until": time(of.queue_until),
+        "sent_at": time(of.sent_at),
+        "started_at": time(of.started_at),
+        "ended_at": time(of.ended_at),
+        "timeout_s": of.timeout_s,
+        "duration_s": of.duration_s,
+        "usage": None if used is None else _usage(used),
+        "streams": _streams(of.streams),
+    }
+
+
+def output(head: bytes, stored: int) -> TextOutput | BinaryOutput:
+    """Write the beginning of a stream of *stored* bytes, as text when it is valid UTF-8."""
+    truncated = stored > len(head)
+    try:
+        # A character that the cut went through is left out; it makes the text no less text.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head, final=not truncated)
+    except UnicodeDecodeError:
+        data = base64.b64encode(head).decode()
+        return {"base64": data, "stored": stored, "truncated": truncated}
+    return {"text": text, "stored": stored, "truncated": truncated}
+
+
+def output_event(of: RunId, stream: StreamName, offset: int, data: bytes) -> bytes:
+    """Write `OutputEvent` as JSON: by hand, since every byte that a run prints passes here."""
+    return b'{"run":"%b","stream":"%b","offset":%d,"bytes":"%b"}' % (
+        of.encode(),
+        stream.value.encode(),
+        offset,
+        base64.b64encode(data),
+    )
+
+
+def run_event(of: Run) -> RunEvent:
+    """Write how a run stood when its state changed."""
+    return {
+        "run": of.id,
+        "agent": _ref(of),
+        "state": of.state,
+        "why": of.why,
+        "message": of.message,
+        "exit_code": of.exit_code,
+        "signal": of.signal,
+        "pid": of.pid,
+        "cancel_requested": of.cancel_requested,
+        "started_at": time(of.started_at),
+        "ended_at": time(of.ended_at),
+        "duration_s": of.duration_s,
+        "streams": _streams(of.streams),
+    }
+
+
+def end_event(job: Job) -> EndEvent:
+    """Write how a job ended."""
+    brief = job_brief(job)
+    return {"state": brief["state"], "counts": brief["counts"]}
+
+
+def agent(of: Agent) -> AgentShape:
+    """Write a host."""
+    return {
+        "id": of.id,
+        "name": of.name,
+        "own_name": of.identity.name,
+        "labels": dict(of.labels),
+        "own_labels": dict(of.identity.labels),
+        "facts": dict(of.facts),
+        "ip": of.identity.ip,
+        "mac": of.identity.mac,
+        "software": of.identity.software,
+        "capabilities": list(of.identity.capabilities),
+        "drained": of.drained,
+        "liveness": of.liveness,
+        "joined_at": time(of.joined_at),
+        "last_seen_at": time(of.last_seen_at),
+    }
+
+
+def command(of: Command) -> CommandShape:
+    """Write an entry of a catalogue."""
+    return {
+        "ident": of.ident,
+        "description": of.description,
+        "params": [
+            {
+                "name": param.name,
+                "type": param.type,
+                "required": param.required,
+                "default": param.default,
+                "description": param.description,
+                "choices": list(param.choices),
+                "minimum": param.minimum,
+                "maximum": param.maximum,
+                "pattern": param.pattern,
+            }
+            for param in of.params
+        ],
+        "output": of.output,
+    }
+
+
+def namespace(of: Namespace) -> NamespaceShape:
+    """Write a namespace of a host."""
+    return {
+        "id": of.id,
+        "kind": of.kind,
+        "pid": of.pid,
+        "owner": of.owner,
+        "command": of.command,
+        "processes": of.processes,
+        "container": of.container,
+        "pod": of.pod,
+    }
