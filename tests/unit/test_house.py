@@ -62,8 +62,9 @@ def test_every_module_has_its_test_file() -> None:
         str(path.relative_to(SOURCE))
         for room in TESTED
         for path in (SOURCE / room).rglob("*.py")
-        if path.stem != "__init__" and "gen" not in path.parts
-        if not tests & {f"test_{path.stem}.py", f"test_{path.parent.name}_{path.stem}.py"}
+        if path.name != "__init__.py" and "gen" not in path.parts
+        for name in [path.stem.strip("_")]
+        if not tests & {f"test_{name}.py", f"test_{path.parent.name}_{name}.py"}
     }
 
     assert UNTESTED == untested
