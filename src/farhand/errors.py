@@ -5,7 +5,10 @@ Knows no status numbers: each edge (HTTP, gRPC, exit codes) holds the one table 
 FarhandError
 ├── BadRequest             the caller must change the request
 │   ├── InvalidBody
-│   │   └── BodyTooLarge
+│   │   ├── BodyTooLarge
+│   │   └── UnsupportedMediaType
+│   ├── InvalidQuery       a query parameter or header that is unknown or cannot be
+│   ├── MethodNotAllowed
 │   ├── InvalidJob         argv, script, stdin, env, cwd or a limit that cannot be
 │   ├── InvalidParameter   a command's parameter that does not match
 │   ├── InvalidSelector    with the place marked
@@ -75,6 +78,24 @@ class BodyTooLarge(InvalidBody):
     """The body is larger than the controller takes."""
 
     code = "body-too-large"
+
+
+class UnsupportedMediaType(InvalidBody):
+    """The body must be JSON; send it with Content-Type: application/json."""
+
+    code = "unsupported-media-type"
+
+
+class InvalidQuery(BadRequest):
+    """A query parameter or header is unknown or has a value that cannot be."""
+
+    code = "invalid-query"
+
+
+class MethodNotAllowed(BadRequest):
+    """This address does not take this method."""
+
+    code = "method-not-allowed"
 
 
 class InvalidJob(BadRequest):

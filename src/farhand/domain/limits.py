@@ -54,6 +54,15 @@ class Limits:
     chunk_bytes: int = 256 * KIB  # one frame, one kept event
     inline_bytes: int = 64 * KIB  # of a stream in the database; the rest in a file
 
+    # The people's door.
+    head_bytes: int = 64 * KIB  # request line and headers
+    head_s: float = 10.0  # until they are there
+    body_s: float = 30.0  # until the body is there
+    requests: int = 2_000  # at once, followers among them; more are told to come later
+    connections: int = 4_000  # at once; more are closed
+    follower_stuck_s: float = 60.0  # a follower that takes no byte for so long is let go
+    wait_total_bytes: int = 16 * MIB  # of all runs' output, in an answer that waited
+
     # The store and the whole process.
     jobs_open: int = 10_000
     followers: int = 1_000
@@ -68,7 +77,10 @@ class AgentLimits:
     """The numbers an agent lives by."""
 
     runs: int = 64  # at once; more are refused
-    spool_bytes: int = 256 * KIB  # of one stream, unacknowledged, before its pipe is not read
+    spool_bytes: int = 2 * MIB  # of one stream, not yet stored, before its pipe is not read
+    spool_total_bytes: int = 32 * MIB  # of all streams; then each has only the reserve
+    spool_reserve_bytes: int = 64 * KIB
+    chunk_bytes: int = 256 * KIB  # one frame of output
     tail_bytes: int = 256 * KIB  # of one stream, kept after a cut
     drain_s: float = 5.0  # a pipe that somebody holds after the leader ended
     kill_grace_s: float = 5.0
