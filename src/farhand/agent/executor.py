@@ -1,0 +1,559 @@
+"""Run what the controller sends, at most once each, and tell it until it is settled.
+
+Knows no connection: `collect` gives the frames that may go out now, `notify` takes whom to
+tell that there are some. The journal names a run before its program starts.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, Protocol, Self
+
+from farhand.agent.journal import Entry, Journal
+from farhand.agent.spool import Budget, Spool
+from farhand.domain.ids import RunId
+from farhand.domain.job import Argv, CommandCall, JobSpec, Script
+from farhand.domain.limits import AgentLimits
+from farhand.domain.messages import (
+    Ack,
+    CancelRun,
+    FromAgent,
+    FromController,
+    HeldRun,
+    HeldState,
+    Output,
+    Resume,
+    RunAccepted,
+    RunEnded,
+    RunRefused,
+    RunStarted,
+    Settled,
+    StartRun,
+    Stop,
+)
+from farhand.domain.output import StreamName
+from farhand.domain.policy import AgentPolicy
+from farhand.domain.run import Ending, Why
+from farhand.errors import (
+    DataDirUnwritable,
+    FarhandError,
+    InvalidParameter,
+    LaunchFailed,
+    UnknownCommand,
+)
+from farhand.ports import Clock, Exit, Launch, Launched, Launcher
+
+log = logging.getLogger(__name__)
+
+_REFUSED_AT_LAUNCH: Final = frozenset({Why.NAMESPACES})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A catalogue command with its values filled in: what to start, and its own time limit."""
+
+    argv: tuple[str, ...]
+    timeout_s: float | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+class Resolver(Protocol):
+    """The catalogue, as the executor sees it."""
+
+    def resolve(self, call: CommandCall) -> Resolved:
+        """Raise UnknownCommand or InvalidParameter."""
+        ...
+
+
+class Scripts(Protocol):
+    """Where a script's text lies while it runs."""
+
+    def put(self, run: RunId, spec: JobSpec) -> tuple[str, ...]:
+        """Write the script and return the argv that runs it. Raises LaunchFailed."""
+        ...
+
+    def remove(self, run: RunId) -> None: ...
+
+
+class HeldEntry:
+    """A run that is not settled: where it stands, and what is still to be told of it."""
+
+    def __init__(self, run: RunId) -> None:
+        self.run = run
+        self.state = HeldState.ACCEPTED
+        self.spec: JobSpec | None = None
+        self.spools: dict[StreamName, Spool] = {}
+        self.pid = 0
+        self.refusal: RunRefused | None = None
+        self.ending: Ending | None = None
+        self.untold: deque[FromAgent] = deque()
+        self.muted = False  # a new connection has not asked for it yet
+        self.end_told = False
+        self.cause: Why | None = None  # why it is to end, the first one that was journalled
+        self.grace_s = 0.0
+        self.stop = asyncio.Event()
+        self.unknown = False  # to the controller: nobody will settle it
+
+    def ask_to_end(self, cause: Why, grace_s: float) -> None:
+        """End the run for *cause*, unless it is ending already."""
+        if self.cause is None and self.ending is None:
+            self.cause, self.grace_s = cause, grace_s
+        self.stop.set()
+
+    def held(self) -> HeldRun:
+        """What `Held` tells of it."""
+        offsets = {name: spool.next_offset for name, spool in self.spools.items()}
+        return HeldRun(run=self.run, state=self.state, next_offsets=offsets)
+
+    def mute(self) -> None:
+        """The connection is gone; everything will be told again when the controller asks."""
+        self.muted, self.end_told = True, False
+        self.untold.clear()
+        for spool in self.spools.values():
+            spool.mute()
+
+    def tell_again(self, resume: Resume) -> None:
+        """The controller asked: tell the state, and each stream from its offset."""
+        self.muted, self.end_told = False, False
+        self.untold.clear()
+        if self.refusal is not None:
+            self.untold.append(self.refusal)
+        elif self.pid:
+            self.untold.append(RunStarted(self.run, self.pid))
+        for name, spool in self.spools.items():
+            spool.resume(resume.from_offsets[name], resume.up_to[name])
+
+    def next_frame(self, most: int) -> FromAgent | None:
+        """The next frame that may go out: states before output, the end behind all of it."""
+        if self.muted:
+            return None
+        if self.untold:
+            return self.untold.popleft()
+        for spool in self.spools.values():
+            if (chunk := spool.take(most)) is not None:
+                return Output(chunk)
+        told = all(spool.told for spool in self.spools.values())
+        if self.ending is not None and told and not self.end_told:
+            self.end_told = True
+            return RunEnded(self.run, self.ending)
+        return None
+
+
+class Executor:
+    """All runs of one agent. Use it inside `async with`: leaving kills what still runs."""
+
+    def __init__(
+        self,
+        *,
+        launcher: Launcher,
+        catalogue: Resolver,
+        policy: AgentPolicy,
+        journal: Journal,
+        scripts: Scripts,
+        clock: Clock,
+        limits: AgentLimits,
+        env: Mapping[str, str],
+        boot_id: str,
+    ) -> None:
+        self._launcher = launcher
+        self._catalogue = catalogue
+        self._policy = policy
+        self._journal = journal
+        self._scripts = scripts
+        self._clock = clock
+        self._limits = limits
+        self._env = env
+        self._boot_id = boot_id
+        self._on_ready: Callable[[], None] = lambda: None
+        self._budget = Budget(limits)
+        self._held: dict[RunId, HeldEntry] = {}
+        self._ready: dict[RunId, HeldEntry] = {}  # in the order in which they became ready
+        self._tasks = asyncio.TaskGroup()
+        self._stopping = False
+
+    async def __aenter__(self) -> Self:
+        """Settle with the past first: what an earlier process left running is killed."""
+        await self._tasks.__aenter__()
+        for entry in list(self._journal.entries.values()):
+            if not entry.settled:
+                await self._recover(entry)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Kill every run and wait until all it started is gone."""
+        self.stop()
+        await self._tasks.__aexit__(None, None, None)
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes of output that can be taken in before programs have to wait."""
+        return self._budget.free
+
+    @property
+    def running(self) -> int:
+        """Runs that have not ended."""
+        return sum(held.ending is None and held.refusal is None for held in self._held.values())
+
+    @property
+    def settled(self) -> bool:
+        """The controller has settled everything this agent ever held."""
+        return not self._held
+
+    def notify(self, on_ready: Callable[[], None]) -> None:
+        """Call *on_ready* when `collect` has something."""
+        self._on_ready = on_ready
+
+    def stop(self) -> None:
+        """Take no more runs and end those that run."""
+        self._stopping = True
+        for held in self._held.values():
+            held.ask_to_end(Why.AGENT_STOPPED, self._limits.kill_grace_s)
+
+    def held(self) -> list[HeldRun]:
+        """Everything that is not settled; from now on it is muted until the controller asks."""
+        self._ready.clear()
+        for held in self._held.values():
+            held.mute()
+        return [held.held() for held in self._held.values()]
+
+    def collect(self, most: int) -> list[FromAgent]:
+        """Take frames that may go out now, about *most* bytes of output in all, fairly."""
+        frames: list[FromAgent] = []
+        size = 0
+        while self._ready and size < most:
+            run, held = next(iter(self._ready.items()))
+            del self._ready[run]
+            frame = held.next_frame(min(self._limits.chunk_bytes, most - size))
+            if frame is None:
+                continue
+            self._ready[run] = held  # to the back of the line
+            frames.append(frame)
+            size += len(frame.chunk.data) + 64 if isinstance(frame, Output) else 64
+        return frames
+
+    def handle(self, order: FromController) -> None:
+        """Carry out an order about a run."""
+        match order:
+            case StartRun():
+                self._start(order)
+            case Ack(run, stream, kept, up_to):
+                if held := self._held.get(run):
+                    if stream in held.spools:
+                        held.spools[stream].acknowledge(kept, up_to)
+                    self._wake(held)
+            case CancelRun(run, grace_s):
+                if held := self._held.get(run):
+                    held.ask_to_end(Why.CANCELLED, grace_s)
+            case Resume(run):
+                if held := self._held.get(run):
+                    held.tell_again(order)
+                    self._wake(held)
+            case Settled(run):
+                self._forget(run)
+            case Stop(run):
+                self._stop_unknown(run)
+            case _:
+                log.warning("order not understood: %s", type(order).__name__)
+
+    # --- beginning ------------------------------------------------------------------------
+
+    def _start(self, order: StartRun) -> None:
+        if order.run in self._journal.entries:
+            log.warning("%s was sent twice; it is not started again", order.run)
+            return
+        held = self._held[order.run] = HeldEntry(order.run)
+        held.spec = order.spec
+        refusal = self._refusal(order)
+        if isinstance(refusal, RunRefused):
+            self._refuse(held, refusal.why, refusal.message)
+            return
+        for name in StreamName:
+            spool = Spool(order.run, name, order.spec.output_limit_bytes, self._budget)
+            spool.up_to = order.grant
+            held.spools[name] = spool
+        self._tasks.create_task(self._life(held, order.spec, refusal), name=f"run-{order.run}")
+
+    def _refusal(self, order: StartRun) -> RunRefused | Resolved | None:
+        """Say why the run may not start here; or what its catalogue command means."""
+        if self._stopping:
+            return RunRefused(order.run, Why.AGENT_STOPPED, "the agent is stopping")
+        if self.running > self._limits.runs:
+            told = f"the agent has {self._limits.runs} runs at once, which is its limit"
+            return RunRefused(order.run, Why.AGENT_FULL, told)
+        if (told_no := self._policy.refusal(order.spec)) is not None:
+            return RunRefused(order.run, Why.POLICY, told_no)
+        if isinstance(order.spec.what, CommandCall):
+            try:
+                return self._catalogue.resolve(order.spec.what)
+            except UnknownCommand as exc:
+                return RunRefused(order.run, Why.UNKNOWN_COMMAND, str(exc))
+            except InvalidParameter as exc:
+                return RunRefused(order.run, Why.INVALID_PARAMETER, str(exc))
+        return None
+
+    def _refuse(self, held: HeldEntry, why: Why, message: str) -> None:
+        for spool in held.spools.values():
+            spool.drop()
+        held.spools.clear()
+        held.state = HeldState.REFUSED
+        held.refusal = RunRefused(held.run, why, message)
+        entry = self._entry(held.run, HeldState.REFUSED, why=why, message=message)
+        try:
+            self._journal.note(entry)
+        except DataDirUnwritable as exc:
+            log.warning("a refusal could not be journalled: %s", exc)
+            self._journal.entries[held.run] = entry
+        held.untold.append(held.refusal)
+        self._wake(held)
+
+    def _entry(self, run: RunId, state: HeldState, **facts: object) -> Entry:
+        entry = Entry(run=run, state=state, at=self._clock.wall(), boot_id=self._boot_id)
+        return replace(entry, **facts)  # type: ignore[arg-type]  # fields of Entry, by name
+
+    # --- living ---------------------------------------------------------------------------
+
+    async def _life(self, held: HeldEntry, spec: JobSpec, resolved: Resolved | None) -> None:
+        """From the journal to the end of one run."""
+        try:
+            await self._journal.commit(self._entry(held.run, HeldState.ACCEPTED))
+        except DataDirUnwritable as exc:
+            self._refuse(held, Why.JOURNAL_FULL, str(exc))
+            return
+        held.untold.append(RunAccepted(held.run))
+        self._wake(held)
+        try:
+            await self._run(held, spec, resolved)
+        finally:
+            if isinstance(spec.what, Script):
+                self._scripts.remove(held.run)
+
+    async def _run(self, held: HeldEntry, spec: JobSpec, resolved: Resolved | None) -> None:
+        try:
+            process = await self._launcher.launch(self._launch(held.run, spec, resolved))
+        except LaunchFailed as exc:
+            if Why(exc.why) in _REFUSED_AT_LAUNCH:
+                self._refuse(held, Why(exc.why), str(exc))
+            else:
+                await self._end(held, Ending(why=Why(exc.why), message=str(exc)))
+            return
+        except Exception:  # one run that cannot be started must not end the others
+            log.exception("%s could not be started", held.run)
+            told = "the agent failed to start it; its log says more"
+            await self._end(held, Ending(why=Why.SPAWN_FAILED, message=told))
+            return
+        try:
+            await self._attend(held, spec, process, self._time_limit(spec, resolved))
+        finally:
+            process.close()
+
+    def _launch(self, run: RunId, spec: JobSpec, resolved: Resolved | None) -> Launch:
+        env = {**self._env, **spec.env}
+        match spec.what:
+            case Argv(argv):
+                pass
+            case Script():
+                argv = self._scripts.put(run, spec)
+            case CommandCall() if resolved is not None:
+                argv, env = resolved.argv, {**env, **resolved.env}
+            case _:
+                raise LaunchFailed(Why.UNKNOWN_COMMAND, "a command that was not resolved")
+        return Launch(
+            run=run,
+            argv=argv,
+            env=env,
+            stdin=spec.stdin,
+            cwd=spec.cwd,
+            user=spec.user,
+            nice=spec.nice,
+            rlimits=spec.rlimits,
+            namespaces=spec.namespaces_of,
+        )
+
+    @staticmethod
+    def _time_limit(spec: JobSpec, resolved: Resolved | None) -> float:
+        own = resolved.timeout_s if resolved is not None else None
+        return spec.timeout_s if own is None else min(spec.timeout_s, own)
+
+    async def _attend(
+        self, held: HeldEntry, spec: JobSpec, process: Launched, limit_s: float
+    ) -> None:
+        """Carry a started run's output and see it to its end."""
+        began = self._clock.now()
+        held.pid, held.state = process.pid, HeldState.RUNNING
+        self._note(self._entry(held.run, HeldState.RUNNING, pid=process.pid))
+        held.untold.append(RunStarted(held.run, process.pid))
+        self._wake(held)
+        async with asyncio.TaskGroup() as tasks:
+            pumps = [
+                _Pump(spool, process, lambda: self._wake(held)) for spool in held.spools.values()
+            ]
+            for pump in pumps:
+                pump.task = tasks.create_task(pump.carry(), name=f"pump-{held.run}")
+            leader = tasks.create_task(process.wait(), name=f"wait-{held.run}")
+            await self._until_end(held, leader, limit_s)
+            if held.cause is not None:
+                await process.kill(held.grace_s)
+            exit_ = await leader
+            if held.cause is None and not spec.keep_children:
+                await process.kill(self._limits.kill_grace_s)
+            await self._drain(pumps)
+        await self._end(held, _ending_of(held, exit_, self._clock.now() - began))
+
+    async def _until_end(
+        self, held: HeldEntry, leader: "asyncio.Task[Exit]", limit_s: float
+    ) -> None:
+        """Wait for the leader's end, a wish to end it, or its time limit."""
+        stop = asyncio.ensure_future(held.stop.wait())  # noqa: TID251  # ends here, below
+        try:
+            done, _ = await asyncio.wait(
+                {leader, stop}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            stop.cancel()
+        if not done:
+            held.ask_to_end(Why.TIME_LIMIT, self._limits.kill_grace_s)
+        if leader in done:
+            held.cause = None
+
+    async def _drain(self, pumps: "list[_Pump]") -> None:
+        """Read what is left in the pipes; one that somebody still holds is left after a while."""
+        tasks = {pump.task for pump in pumps if pump.task is not None}
+        while tasks:
+            seen = [pump.spool.next_offset for pump in pumps]
+            _, tasks = await asyncio.wait(tasks, timeout=self._limits.drain_s)
+            waits_for_room = any(pump.full and pump.task in tasks for pump in pumps)
+            if not waits_for_room and seen == [pump.spool.next_offset for pump in pumps]:
+                for task in tasks:
+                    task.cancel()
+                return
+
+    # --- ending ---------------------------------------------------------------------------
+
+    async def _end(self, held: HeldEntry, ending: Ending) -> None:
+        streams = {name: spool.finish() for name, spool in held.spools.items()}
+        held.ending = replace(ending, streams=streams)
+        held.state = HeldState.ENDED
+        entry = self._entry(held.run, HeldState.ENDED, ending=held.ending)
+        try:
+            await self._journal.commit(entry)
+        except DataDirUnwritable as exc:  # the end is told all the same
+            log.warning("an end could not be journalled: %s", exc)
+        if held.unknown:
+            self._forget(held.run)
+        self._wake(held)
+
+    def _note(self, entry: Entry) -> None:
+        try:
+            self._journal.note(entry)
+        except FarhandError as exc:
+            log.warning("%s could not be journalled as %s: %s", entry.run, entry.state, exc)
+
+    def _forget(self, run: RunId) -> None:
+        held = self._held.pop(run, None)
+        self._ready.pop(run, None)
+        entry = self._journal.entries.get(run)
+        if held is not None:
+            for spool in held.spools.values():
+                spool.drop()
+        if entry is not None and not entry.settled:
+            self._note(replace(entry, settled=True, at=self._clock.wall()))
+
+    def _stop_unknown(self, run: RunId) -> None:
+        held = self._held.get(run)
+        if held is None:
+            return
+        log.warning("%s is not known to the controller and is stopped", run)
+        held.unknown = True
+        held.ask_to_end(Why.CANCELLED, 0.0)
+        if held.ending is not None or held.refusal is not None:
+            self._forget(run)
+
+    def _wake(self, held: HeldEntry) -> None:
+        if self._held.get(held.run) is held:
+            self._ready[held.run] = held
+            self._on_ready()
+
+    async def _recover(self, entry: Entry) -> None:
+        """A run of an earlier process of this agent: end it, and tell how it ended."""
+        held = self._held[entry.run] = HeldEntry(entry.run)
+        held.state, held.muted, held.pid = entry.state, True, entry.pid
+        match entry.state:
+            case HeldState.REFUSED:
+                held.refusal = RunRefused(entry.run, entry.why or Why.POLICY, entry.message)
+            case HeldState.ENDED:
+                # Its output was in memory; what the controller has not stored is gone.
+                held.ending = entry.ending and replace(entry.ending, streams={})
+            case _:
+                await self._launcher.sweep(entry.run)
+                told = "the agent restarted while the run was running; what was left was killed"
+                if not entry.pid:
+                    told = "the agent restarted before the run was started"
+                await self._end(held, Ending(why=Why.AGENT_RESTARTED, message=told))
+
+
+class _Pump:
+    """Carries one stream from its pipe to its spool."""
+
+    def __init__(self, spool: Spool, process: Launched, wake: Callable[[], None]) -> None:
+        self.spool = spool
+        self.task: asyncio.Task[None] | None = None
+        self.full = False  # waits for room, not for the pipe
+        self._process = process
+        self._wake = wake
+
+    async def carry(self) -> None:
+        while True:
+            self.full = True
+            await self.spool.room()
+            self.full = False
+            data = await self._process.read(self.spool.stream)
+            if not data:
+                return
+            self.spool.feed(data)
+            self._wake()
+
+
+def _ending_of(held: HeldEntry, exit_: Exit, duration_s: float) -> Ending:
+    why = held.cause or (Why.EXIT if exit_.signal is None else Why.SIGNAL)
+    return Ending(
+        why=why,
+        exit_code=exit_.code,
+        signal=exit_.signal,
+        duration_s=duration_s,
+        usage=exit_.usage,
+    )
+
+
+class ScriptFiles:
+    """Scripts as files that only their user can read, in a directory of the agent."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def put(self, run: RunId, spec: JobSpec) -> tuple[str, ...]:
+        """Write the script; it is run by its `#!` line, else by /bin/sh."""
+        assert isinstance(spec.what, Script)
+        text = spec.what.text
+        inside = spec.namespaces_of is not None or spec.user is not None
+        if inside and not text.startswith("#!") and len(text.encode()) < 100_000:
+            return ("/bin/sh", "-c", text)
+        if inside:
+            told = "a script with its own #! line cannot be seen by another user or namespace"
+            raise LaunchFailed(Why.UNSUPPORTED, told)
+        path = self._directory / f"{run}.script"
+        try:
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as exc:
+            msg = f"the script cannot be written to {path}: {exc.strerror}"
+            raise LaunchFailed(Why.SPAWN_FAILED, msg) from exc
+        first = text.split("\n", 1)[0].strip()
+        interpreter = first[2:].strip().split(None, 1) if first.startswith("#!") else ["/bin/sh"]
+        return (*(interpreter or ["/bin/sh"]), str(path))
+
+    def remove(self, run: RunId) -> None:
+        """Delete the script, if there is one."""
+        (self._directory / f"{run}.script").unlink(missing_ok=True)

@@ -1,0 +1,167 @@
+"""Say who a caller or an agent is, from what it proves and nothing else.
+
+Only hashes of tokens are known here. A join token buys an agent its own secret; the same agent
+id from another machine is a clone and is refused.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from farhand.controller.ids import new_agent, new_org, new_token, token_hash
+from farhand.domain.agent import Agent
+from farhand.domain.ids import AgentId, OrgId, check_name
+from farhand.domain.messages import Hello
+from farhand.errors import CloneRefused, InvalidName, JoinRefused, Unauthenticated
+from farhand.ports import Clock, Control, Credential, JoinAgent, Record, Store
+
+log = structlog.get_logger()
+
+DEFAULT_ORG: Final = "default"
+MAX_LABELS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller of the API: the org it acts in, and its name for the audit."""
+
+    org: OrgId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """An agent that proved who it is. *secret* is set at its first joining only."""
+
+    org: OrgId
+    agent: AgentId
+    secret: str = ""
+
+
+class Enrolment:
+    """The doorkeeper for people and agents."""
+
+    def __init__(self, control: Control, clock: Clock) -> None:
+        self._control = control
+        self._clock = clock
+
+    async def authenticate(self, token: str) -> Principal:
+        """Who presents this API token; raises Unauthenticated."""
+        found = await self._control.credential(token_hash(token)) if token else None
+        if found is None or found.kind != "api":
+            raise Unauthenticated
+        return Principal(found.org, found.subject)
+
+    async def org_of(self, hello: Hello) -> OrgId:
+        """The org whose credential an agent presents; raises JoinRefused."""
+        found = await self._credential(hello)
+        return found.org
+
+    async def admit(self, hello: Hello, store: Store) -> Admission:
+        """Who this agent is, joining it when it presents a join token.
+
+        Raises JoinRefused, CloneRefused, InvalidName.
+        """
+        check_name(hello.identity.name)
+        labels = hello.identity.labels
+        if len(labels) > MAX_LABELS or any(not key or len(key) > 128 for key in labels):
+            msg = (
+                f"an agent has at most {MAX_LABELS} labels, each with a key of 1 to 128 characters"
+            )
+            raise InvalidName(msg)
+        found = await self._credential(hello)
+        if found.kind == "agent":
+            return await self._known(hello, found, store)
+        return await self._join(hello, found, store)
+
+    async def _credential(self, hello: Hello) -> Credential:
+        token = hello.secret or hello.join_token
+        found = await self._control.credential(token_hash(token)) if token else None
+        wanted = "agent" if hello.secret else "join"
+        if found is None or found.kind != wanted:
+            told = {
+                "agent": "this agent's secret is not known here (was the agent removed?); "
+                "remove its state directory to join anew",
+                "join": "the join token is not one of this controller's; "
+                "give --join-token-file the contents of its join.token",
+            }
+            raise JoinRefused(told[wanted])
+        return found
+
+    async def _known(self, hello: Hello, found: Credential, store: Store) -> Admission:
+        if hello.agent is None or found.subject != hello.agent:
+            raise JoinRefused("the secret belongs to another agent")
+        agent = await store.agent(hello.agent)
+        if agent is None:
+            raise JoinRefused("this agent was removed; remove its state directory to join anew")
+        if agent.identity.machine_id != hello.identity.machine_id:
+            log.warning("agent.clone", agent=agent.id, machine=hello.identity.machine_id)
+            raise CloneRefused(
+                f"{agent.id} belongs to another machine; "
+                "remove this host's state directory, and it joins as an agent of its own"
+            )
+        return Admission(found.org, agent.id)
+
+    async def _join(self, hello: Hello, found: Credential, store: Store) -> Admission:
+        agent, secret, now = new_agent(), new_token("agent"), self._clock.wall()
+        await store.apply(
+            [
+                JoinAgent(agent=Agent(id=agent, identity=hello.identity, joined_at=now)),
+                Record(
+                    at=now,
+                    by=found.subject,
+                    action="agent.joined",
+                    subject=agent,
+                    facts={"name": hello.identity.name, "ip": hello.identity.ip},
+                ),
+            ]
+        )
+        await self._control.add_credential(
+            Credential(
+                hash=token_hash(secret), kind="agent", org=found.org, subject=agent, created_at=now
+            )
+        )
+        return Admission(found.org, agent, secret)
+
+    async def revoke(self, org: OrgId, agent: AgentId) -> None:
+        """The agent's secret counts no more."""
+        await self._control.remove_credentials(org, kind="agent", subject=agent)
+
+    async def begin(self, directory: Path) -> OrgId:
+        """At the first start, make the default org and its two tokens in *directory*.
+
+        A token file that was deleted is made again, and the old token counts no more.
+        """
+        org = await self._control.org_named(DEFAULT_ORG)
+        if org is None:
+            org = new_org()
+            await self._control.add_org(org, DEFAULT_ORG, self._clock.wall())
+        for kind, subject in (("api", "admin"), ("join", "join")):
+            path = directory / f"{'admin' if kind == 'api' else 'join'}.token"
+            if path.exists():
+                continue
+            await self._control.remove_credentials(org, kind=kind, subject=subject)
+            token = new_token(kind)
+            await self._control.add_credential(
+                Credential(
+                    hash=token_hash(token),
+                    kind=kind,
+                    org=org,
+                    subject=subject,
+                    created_at=self._clock.wall(),
+                )
+            )
+            _write_secret(path, token)
+            log.info("token.made", kind=kind, file=str(path))
+        return org
+
+
+def _write_secret(path: Path, token: str) -> None:
+    """Write a token that only its owner may read; the mode is right from the first byte on."""
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600, exist_ok=False)
+    fresh.write_text(token + "\n")
+    fresh.replace(path)
