@@ -43,7 +43,8 @@ class MoveRun:
     """Compare-and-set: move a run that is in one of *expect* to *to*.
 
     *epoch* (of the agent's session) makes the change conditional on that session being the
-    newest; None where the controller itself decides. Fields that are None stay as they are.
+    newest; None where the controller itself decides. Fields that are None stay as they are, but
+    a run that is waited for again loses the `why` and the message of its rest.
     When the job's last open run comes to rest, the job's `end` event is written with it.
     Outcome: `Moved`, `Lost` (it was in another state) or `Fenced`.
     """
@@ -84,6 +85,17 @@ class RequestCancel:
     """
 
     run: RunId
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelJob:
+    """Mark a job as asked to cancel, and with it every open run, as RequestCancel does.
+
+    Outcome: `Done`, or `Lost` when there is no such job.
+    """
+
+    job: JobId
     at: float
 
 
@@ -175,6 +187,7 @@ Change = (
     | MoveRun
     | Append
     | RequestCancel
+    | CancelJob
     | JoinAgent
     | OpenSession
     | SetLiveness

@@ -1,0 +1,345 @@
+"""What each change means: the rules every store keeps, in one place.
+
+Looks at and writes rows through a Ledger; never asks where they live, and does no I/O itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol, assert_never
+
+from farhand.domain.agent import Agent, Liveness
+from farhand.domain.ids import AgentId, JobId, RunId
+from farhand.domain.job import Job
+from farhand.domain.output import StreamName
+from farhand.domain.run import NEXT, Run, RunState, Why
+from farhand.ports import (
+    Added,
+    AddJob,
+    Append,
+    CancelJob,
+    Change,
+    Done,
+    EditAgent,
+    Event,
+    Fenced,
+    Gap,
+    JoinAgent,
+    Kept,
+    Lost,
+    Moved,
+    MoveRun,
+    Opened,
+    OpenSession,
+    Outcome,
+    Prune,
+    Pruned,
+    Record,
+    RemoveAgent,
+    Repeat,
+    Repeated,
+    RequestCancel,
+    SetLiveness,
+)
+
+RESTING: Final = frozenset(state for state in RunState if state.resting)
+FINAL: Final = frozenset(state for state in RunState if state.final)
+OPEN: Final = frozenset(RunState) - RESTING
+WAITING: Final = frozenset({RunState.HELD, RunState.QUEUED})
+
+
+@dataclass(slots=True)
+class Tally:
+    """The moving part of a job: runs by state, the number of its last event, a wish to cancel."""
+
+    counts: dict[RunState, int]
+    seq: int = 0
+    cancel_requested: bool = False
+
+    @property
+    def open(self) -> int:
+        """How many runs are neither final nor lost."""
+        return sum(n for state, n in self.counts.items() if state not in RESTING)
+
+
+class Ledger(Protocol):
+    """The rows a change looks at. What is put is seen by the next change.
+
+    `tally` returns the one mutable value of a job; a caller that changed it says so with
+    `put_tally`. `keep` takes bytes that begin exactly where the stream ends.
+    """
+
+    def tally(self, job: JobId) -> Tally | None: ...
+
+    def put_tally(self, job: JobId, tally: Tally) -> None: ...
+
+    def add_job(self, job: Job, runs: Sequence[Run], tally: Tally) -> None: ...
+
+    def repeat(self, by: str, key: str) -> tuple[Repeat, JobId] | None: ...
+
+    def put_repeat(self, repeat: Repeat, job: JobId) -> None: ...
+
+    def run(self, run: RunId) -> Run | None: ...
+
+    def put_run(self, run: Run) -> None: ...
+
+    def open_runs(self, owner: AgentId | JobId) -> Sequence[Run]:
+        """Runs of an agent or of a job that are neither final nor lost."""
+        ...
+
+    def kept(self, run: RunId, stream: StreamName) -> int: ...
+
+    def keep(self, run: RunId, stream: StreamName, offset: int, data: bytes) -> None: ...
+
+    def add_event(self, job: JobId, event: Event) -> None: ...
+
+    def epoch(self, agent: AgentId) -> int | None: ...
+
+    def agent(self, agent: AgentId) -> Agent | None: ...
+
+    def put_agent(self, agent: Agent) -> None: ...
+
+    def drop_agent(self, agent: AgentId) -> None: ...
+
+    def add_record(self, record: Record) -> None: ...
+
+    def prune(self, before: float, at: float, limit: int) -> int: ...
+
+
+def carry_out(change: Change, ledger: Ledger) -> Outcome:
+    """Write *change* if the rows allow it, and say what became of it."""
+    match change:
+        case MoveRun():
+            return _move_run(change, ledger)
+        case Append():
+            return _append(change, ledger)
+        case SetLiveness():
+            return _set_liveness(change, ledger)
+        case AddJob():
+            return _add_job(change, ledger)
+        case RequestCancel():
+            return _request_cancel(change, ledger)
+        case CancelJob():
+            return _cancel_job(change, ledger)
+        case OpenSession():
+            return _open_session(change, ledger)
+        case JoinAgent():
+            if ledger.epoch(change.agent.id) is None:
+                ledger.put_agent(change.agent)
+            return Done()
+        case EditAgent():
+            return _edit_agent(change, ledger)
+        case RemoveAgent():
+            return _remove_agent(change, ledger)
+        case Record():
+            ledger.add_record(change)
+            return Done()
+        case Prune():
+            return Pruned(ledger.prune(change.before, change.at, change.limit))
+        case _:
+            assert_never(change)
+
+
+# --- jobs ---------------------------------------------------------------------------------
+
+
+def _add_job(change: AddJob, ledger: Ledger) -> Outcome:
+    job, repeat = change.job, change.repeat
+    if ledger.tally(job.id) is not None:
+        return Added()  # sent again after an answer that was lost
+    if repeat is not None:
+        known = ledger.repeat(repeat.by, repeat.key)
+        if known is not None and known[0].until > job.created_at:
+            return Repeated(known[1], same=known[0].digest == repeat.digest)
+        ledger.put_repeat(repeat, job.id)
+    tally = Tally({}, cancel_requested=job.cancel_requested)
+    for run in change.runs:
+        tally.counts[run.state] = tally.counts.get(run.state, 0) + 1
+    ledger.add_job(job, change.runs, tally)
+    if tally.open == 0:
+        _write_event(ledger, job.id, tally, Event(seq=0, kind="end", at=job.created_at))
+    return Added()
+
+
+def _cancel_job(change: CancelJob, ledger: Ledger) -> Outcome:
+    tally = ledger.tally(change.job)
+    if tally is None:
+        return Lost()
+    tally.cancel_requested = True
+    ledger.put_tally(change.job, tally)
+    for run in ledger.open_runs(change.job):
+        _cancel(run, change.at, ledger)
+    return Done()
+
+
+# --- runs ---------------------------------------------------------------------------------
+
+
+def _move_run(change: MoveRun, ledger: Ledger) -> Outcome:
+    run = ledger.run(change.run)
+    if run is None:
+        return Lost()
+    if change.epoch is not None and ledger.epoch(run.agent) != change.epoch:
+        return Fenced()
+    if run.state not in change.expect or change.to not in NEXT[run.state]:
+        return Lost(run.state)
+    return Moved(_moved(run, change.to, change.at, _told(change), ledger))
+
+
+def _told(change: MoveRun) -> dict[str, Any]:
+    """The fields of a run that *change* sets."""
+    told = {
+        "why": change.why,
+        "message": change.message,
+        "exit_code": change.exit_code,
+        "signal": change.signal,
+        "pid": change.pid,
+        "duration_s": change.duration_s,
+        "usage": change.usage,
+        "streams": change.streams,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _moved(run: Run, to: RunState, at: float, fields: Mapping[str, Any], ledger: Ledger) -> Run:
+    """Write the run in its new state, and the events that tell of it."""
+    moved = run.moved_to(to, **{**_stamps(run, to, at), **fields})
+    ledger.put_run(moved)
+    tally = ledger.tally(run.job)
+    if tally is None:
+        return moved  # a run without its job cannot be; losing its event is the least harm
+    tally.counts[run.state] = tally.counts.get(run.state, 1) - 1
+    tally.counts[to] = tally.counts.get(to, 0) + 1
+    event = Event(seq=0, kind="run", at=at, run_id=run.id, run=moved)
+    _write_event(ledger, run.job, tally, event)
+    if to in RESTING and run.state not in RESTING and tally.open == 0:
+        _write_event(ledger, run.job, tally, Event(seq=0, kind="end", at=at))
+    return moved
+
+
+def _stamps(run: Run, to: RunState, at: float) -> dict[str, Any]:
+    """What goes with a state by itself: its times, and no reason to rest while it does not."""
+    stamps: dict[str, Any] = {} if to in RESTING else {"why": None, "message": ""}
+    if to is RunState.QUEUED and run.state is RunState.HELD:
+        stamps["queue_until"] = at + (run.queue_until - run.created_at)
+    elif to is RunState.QUEUED:
+        stamps["sent_at"] = None
+    elif to is RunState.SENT:
+        stamps["sent_at"] = at
+    elif to is RunState.RUNNING and run.started_at is None:
+        stamps["started_at"] = at
+    elif to in FINAL:
+        stamps["ended_at"] = at
+    return stamps
+
+
+def _write_event(ledger: Ledger, job: JobId, tally: Tally, event: Event) -> None:
+    tally.seq += 1
+    ledger.put_tally(job, tally)
+    ledger.add_event(job, replace(event, seq=tally.seq))
+
+
+def _append(change: Append, ledger: Ledger) -> Outcome:
+    chunk = change.chunk
+    run = ledger.run(chunk.run)
+    if run is None:
+        return Lost()
+    if change.epoch is not None and ledger.epoch(run.agent) != change.epoch:
+        return Fenced()
+    if run.state in FINAL:
+        return Lost(run.state)
+    stored = ledger.kept(chunk.run, chunk.stream)
+    if chunk.offset > stored:
+        return Gap(stored)
+    fresh = chunk.from_offset(stored)
+    if not fresh.data:
+        return Kept(stored)
+    ledger.keep(chunk.run, chunk.stream, stored, fresh.data)
+    tally = ledger.tally(run.job)
+    if tally is not None:
+        event = Event(
+            seq=0,
+            kind="output",
+            at=change.at,
+            run_id=run.id,
+            stream=chunk.stream,
+            offset=stored,
+            length=len(fresh.data),
+        )
+        _write_event(ledger, run.job, tally, event)
+    return Kept(fresh.end)
+
+
+def _request_cancel(change: RequestCancel, ledger: Ledger) -> Outcome:
+    run = ledger.run(change.run)
+    if run is None:
+        return Lost()
+    if run.state in FINAL:
+        return Lost(run.state)
+    return Moved(_cancel(run, change.at, ledger))
+
+
+def _cancel(run: Run, at: float, ledger: Ledger) -> Run:
+    if run.state in WAITING:
+        wish = {"cancel_requested": True, "why": Why.CANCELLED}
+        return _moved(run, RunState.CANCELLED, at, wish, ledger)
+    marked = replace(run, cancel_requested=True)
+    ledger.put_run(marked)
+    return marked
+
+
+# --- agents -------------------------------------------------------------------------------
+
+
+def _open_session(change: OpenSession, ledger: Ledger) -> Outcome:
+    agent = ledger.agent(change.agent)
+    if agent is None:
+        return Lost()
+    epoch = agent.epoch + 1
+    ledger.put_agent(
+        replace(
+            agent,
+            identity=change.identity,
+            controller=change.controller,
+            liveness=Liveness.ONLINE,
+            epoch=epoch,
+            last_seen_at=change.at,
+        )
+    )
+    return Opened(epoch)
+
+
+def _set_liveness(change: SetLiveness, ledger: Ledger) -> Outcome:
+    if ledger.epoch(change.agent) != change.epoch:
+        return Fenced()
+    agent = ledger.agent(change.agent)
+    if agent is None:
+        return Fenced()
+    seen = max(agent.last_seen_at, change.at)
+    ledger.put_agent(replace(agent, liveness=change.liveness, last_seen_at=seen))
+    return Done()
+
+
+def _edit_agent(change: EditAgent, ledger: Ledger) -> Outcome:
+    agent = ledger.agent(change.agent)
+    if agent is None:
+        return Lost()
+    name = agent.given_name if change.name is None else change.name
+    ledger.put_agent(
+        replace(
+            agent,
+            given_name=None if change.unname else name,
+            given_labels={**agent.given_labels, **(change.labels or {})},
+            drained=agent.drained if change.drained is None else change.drained,
+        )
+    )
+    return Done()
+
+
+def _remove_agent(change: RemoveAgent, ledger: Ledger) -> Outcome:
+    if ledger.epoch(change.agent) is None:
+        return Lost()
+    for run in ledger.open_runs(change.agent):
+        rest = RunState.CANCELLED if run.state in WAITING else RunState.LOST
+        _moved(run, rest, change.at, {"why": Why.AGENT_REMOVED}, ledger)
+    ledger.drop_agent(change.agent)
+    return Done()

@@ -1,0 +1,40 @@
+"""Cursors: a place in one list, as text that only that list takes back.
+
+Holds no secret: the check tells rubbish and other lists' cursors apart, it hides nothing.
+"""
+
+from hashlib import blake2s
+
+from farhand.errors import InvalidCursor
+from farhand.ports import RunFilter
+
+_CHECK = 8  # characters
+
+
+def cursor_of(listing: str, place: str) -> str:
+    """Return the cursor behind *place* (letters, digits and `_`) of *listing*."""
+    return f"{place}.{_check(listing, place)}"
+
+
+def place_of(listing: str, cursor: str) -> str:
+    """Return the place that `cursor_of` was given; raise InvalidCursor for anything else."""
+    place, dot, check = cursor.rpartition(".")
+    if not dot or check != _check(listing, place):
+        raise InvalidCursor
+    return place
+
+
+def number_of(listing: str, cursor: str) -> int:
+    """Return the place that `cursor_of` was given, where places are numbers."""
+    return int(place_of(listing, cursor))
+
+
+def listing_of(which: RunFilter) -> str:
+    """Name the list of runs that *which* chooses: a cursor of one is rubbish to another."""
+    states = "" if which.states is None else f"={','.join(sorted(which.states))}"
+    return f"runs\0{which.job or ''}\0{which.agent or ''}\0{states}"
+
+
+def _check(listing: str, place: str) -> str:
+    text = f"{listing}\0{place}".encode(errors="surrogatepass")
+    return blake2s(text).hexdigest()[:_CHECK]
