@@ -8,7 +8,7 @@ import enum
 import logging
 import ssl
 from math import inf
-from typing import Final
+from typing import Final, cast
 
 from farhand.wire.grpc.core import Core, Role
 from farhand.wire.grpc.errors import ProtocolError
@@ -121,9 +121,8 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=self.limits.write_buffer_bytes)
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one by shape alone
+        self._transport.set_write_buffer_limits(high=self.limits.write_buffer_bytes)
         self.on_connected()
 
     def data_received(self, data: bytes) -> None:

@@ -11,10 +11,12 @@ from typing import Final
 
 import ngh2
 
+from farhand.wire.grpc import heads
 from farhand.wire.grpc.call import Call, Factory
 from farhand.wire.grpc.errors import CallEnded, LinkClosed, ProtocolError
 from farhand.wire.grpc.limits import LinkLimits
 from farhand.wire.grpc.queues import SendQueues, Stuck
+from farhand.wire.grpc.rate import ControlRate
 from farhand.wire.grpc.shell import Budget, Route, Shell
 from farhand.wire.grpc.status import (
     CallEnd,
@@ -23,21 +25,12 @@ from farhand.wire.grpc.status import (
     Peer,
     RawHeader,
     Status,
-    headers_from,
     metadata_from,
-    status_trailers,
-    timeout_from,
-    timeout_header,
 )
 from farhand.wire.grpc.stream import Stream
 
 log = logging.getLogger("farhand.wire.grpc")
 
-_ANSWER: Final = (
-    (b":status", b"200"),
-    (b"content-type", b"application/grpc"),
-    (b"grpc-accept-encoding", b"identity"),
-)
 _RESET_CODE: Final = {
     Status.OK: ngh2.ErrorCode.NO_ERROR,
     Status.CANCELLED: ngh2.ErrorCode.CANCEL,
@@ -76,7 +69,6 @@ class Core:
         "_c",
         "_clock",
         "_control",
-        "_control_at",
         "_drain",
         "_ending",
         "_identified",
@@ -121,15 +113,14 @@ class Core:
         self._ending: list[Stream] = []  # trailers are queued, the client may still be sending
         self._identified = False
         self._drain = Drain.NOT
-        self._control = 0
-        self._control_at = clock()
+        self._control = ControlRate(limits.control_burst_bytes, limits.control_bytes_per_s, clock)
         self._c = _engine(role, limits)
 
     # -- bytes -------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the peer and call back what they mean. Raises ProtocolError."""
-        self._control += len(data)
+        self._control.add(len(data))
         try:
             self._c.receive_data(data)
             events = self._c.events()
@@ -137,8 +128,9 @@ class Core:
             self.closing = True
             raise ProtocolError(f"the peer broke HTTP/2: {exc}") from exc
         self._dispatch(events)
-        if self._control > self.limits.control_burst_bytes:
-            self._check_rate()
+        if self._control.exceeded():
+            self.terminate(ngh2.ErrorCode.ENHANCE_YOUR_CALM)
+            raise ProtocolError("the peer sends too many frames that carry no message")
         if self._later:
             self.settle()
 
@@ -174,15 +166,6 @@ class Core:
             else:
                 self._c.reset_stream(stream.stream_id, ngh2.ErrorCode.NO_ERROR)
         self._ending = waiting
-
-    def _check_rate(self) -> None:
-        now = self._clock()
-        leaked = int((now - self._control_at) * self.limits.control_bytes_per_s)
-        self._control_at = now
-        self._control = max(self._control - leaked, 0)
-        if self._control > self.limits.control_burst_bytes:
-            self.terminate(ngh2.ErrorCode.ENHANCE_YOUR_CALM)
-            raise ProtocolError("the peer sends too many frames that carry no message")
 
     # -- events ------------------------------------------------------------------------------
 
@@ -226,8 +209,7 @@ class Core:
         size = len(data)
         stream = self._streams.get(event.stream_id)
         if size:
-            control = self._control - size - _DATA_FRAME_BYTES
-            self._control = max(control, -self.limits.control_burst_bytes)
+            self._control.forgive(size + _DATA_FRAME_BYTES)
             if stream is None:
                 self._acknowledge(event.stream_id, size)
             else:
@@ -251,28 +233,23 @@ class Core:
         stream = Stream(self, event.stream_id, path, metadata_from(event.headers))
         self._streams[event.stream_id] = stream
         self.opened += 1
-        refusal = self._http_refusal(fields)
+        refusal = heads.http_refusal(fields)
         if refusal is not None:
-            stream.end = CallEnd(Status.INTERNAL, "no gRPC request")
-            self._answer(stream, ((b":status", refusal),), last=True)
+            self._refuse(stream, CallEnd(Status.INTERNAL, "no gRPC request"), refusal)
             return
         route = self._admit(path)
         if isinstance(route, CallEnd):
-            stream.end = route
-            trailers = status_trailers(route.status, route.message)
-            self._answer(stream, (*_ANSWER, *trailers), last=True)
+            self._refuse(stream, route, heads.refusal(route))
             return
-        self._answer(stream, _ANSWER, last=False)
-        self._start(stream, route, fields)
+        try:
+            self._c.send_response(stream.stream_id, heads.ANSWER)
+        except ngh2.NGH2Error:  # the stream is gone already; its StreamClosed is on the way
+            return
+        stream.begin(fields.get(b"grpc-timeout"), now=self._clock(), known=not route.needs_identity)
+        self._guard(stream, self._make_handler, stream, route)
+        self._schedule(stream)
         if event.end_stream:
             self._guard(stream, stream.heard_end)
-
-    def _http_refusal(self, fields: dict[bytes, bytes]) -> bytes | None:
-        if fields.get(b":method") != b"POST":
-            return b"405"
-        if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
-            return b"415"
-        return None
 
     def _admit(self, path: str) -> Route | CallEnd:
         if len(self._streams) > self.limits.streams:
@@ -281,31 +258,20 @@ class Core:
             return CallEnd(Status.RESOURCE_EXHAUSTED, "too many calls before identification")
         return self._shell.route(path)
 
-    def _answer(self, stream: Stream, headers: Sequence[RawHeader], *, last: bool) -> None:
+    def _refuse(self, stream: Stream, end: CallEnd, answer: list[RawHeader]) -> None:
+        stream.end = end
         try:
-            self._c.send_response(stream.stream_id, headers, end_stream=last)
-        except ngh2.NGH2Error:  # the stream is gone already; its StreamClosed is on the way
+            self._c.send_response(stream.stream_id, answer, end_stream=True)
+        except ngh2.NGH2Error:  # as in _on_request
             return
-        if last:
-            self._ending.append(stream)
-
-    def _start(self, stream: Stream, route: Route, fields: dict[bytes, bytes]) -> None:
-        now = self._clock()
-        if route.needs_identity:
-            stream.restrict(now + self.limits.first_message_deadline_s)
-        timeout_s = timeout_from(fields[b"grpc-timeout"]) if b"grpc-timeout" in fields else None
-        if timeout_s is not None:
-            stream.deadline = now + timeout_s
-        self._guard(stream, self._make_handler, stream, route)
-        self._schedule(stream)
+        self._ending.append(stream)
 
     def _make_handler(self, stream: Stream, route: Route) -> None:
         stream.handler = route.factory(stream)
 
     def _schedule(self, stream: Stream) -> None:
-        due = min(stream.deadline, stream.identity_due)
-        if due != inf:
-            self._shell.schedule(due)
+        if stream.due != inf:
+            self._shell.schedule(stream.due)
 
     # -- the client's side -------------------------------------------------------------------
 
@@ -319,32 +285,27 @@ class Core:
         metadata: Metadata = (),
         timeout_s: float | None = None,
     ) -> Call:
-        """Begin a call. Raises LinkClosed, ValueError for metadata that cannot be sent."""
+        """Begin a call. Raises LinkClosed, ValueError for what cannot be sent."""
         if self.closing or self.goaway:
             raise LinkClosed("the connection is closing and takes no new calls")
         if len(self._streams) >= self.limits.streams:
             raise LinkClosed(f"the connection carries {self.limits.streams} calls already")
-        headers = [
-            (b":method", b"POST"),
-            (b":scheme", scheme.encode()),
-            (b":path", path.encode("ascii")),
-            (b":authority", authority.encode("ascii")),
-            (b"te", b"trailers"),
-            (b"content-type", b"application/grpc"),
-            (b"user-agent", b"grpc-python-farhand"),
-            *headers_from(metadata),
-        ]
-        if timeout_s is not None:
-            headers.append((b"grpc-timeout", timeout_header(timeout_s)))
+        head = heads.request(
+            path, authority=authority, scheme=scheme, metadata=metadata, timeout_s=timeout_s
+        )
         try:
-            stream_id = self._c.send_request(headers)
+            stream_id = self._c.send_request(head)
         except ngh2.NGH2Error as exc:
             raise LinkClosed(f"the connection takes no new calls: {exc}") from exc
         stream = self._streams[stream_id] = Stream(self, stream_id, path, metadata)
         self.opened += 1
         if timeout_s is not None:
             stream.deadline = self._clock() + timeout_s
-        stream.handler = factory(stream)
+        try:
+            stream.handler = factory(stream)
+        except BaseException:
+            stream.cancel()
+            raise
         self._schedule(stream)
         self._shell.wake()
         return stream
@@ -379,7 +340,7 @@ class Core:
         stream.offered += size + len(prefix)
         if queued + size > self.limits.writable_bytes_per_call:
             stream.blocked = True
-        self._control -= 32 + (size >> 9)  # the WINDOW_UPDATEs it will cause
+        self._control.forgive(32 + (size >> 9))  # the WINDOW_UPDATEs that it will cause
         self._queues.add(stream)
         self._shell.wake()
 

@@ -23,6 +23,7 @@ from farhand.wire.grpc.status import (
     end_from_trailers,
     metadata_from,
     status_trailers,
+    timeout_from,
 )
 
 _FRAMING_BYTES: Final = 64  # prefixes of a few small messages before identity
@@ -179,10 +180,20 @@ class Stream:
     def paused(self) -> bool:
         return self._paused
 
-    def restrict(self, due: float) -> None:
-        """Put the limits for strangers on, until `identified`."""
-        self.identity_due = due
-        self._left = self._engine.limits.bytes_before_identity + _FRAMING_BYTES
+    @property
+    def due(self) -> float:
+        """When the call must be looked at."""
+        return min(self.deadline, self.identity_due)
+
+    def begin(self, timeout: bytes | None, *, now: float, known: bool) -> None:
+        """Server: the call was taken; unless *known*, under the limits for strangers."""
+        limits = self._engine.limits
+        if not known:
+            self.identity_due = now + limits.first_message_deadline_s
+            self._left = limits.bytes_before_identity + _FRAMING_BYTES
+        timeout_s = None if timeout is None else timeout_from(timeout)
+        if timeout_s is not None:
+            self.deadline = now + timeout_s
 
     @property
     def _listening(self) -> bool:
