@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from farhand.domain.agent import Agent, Identity, Liveness
 from farhand.domain.ids import AgentId, JobId, OrgId, RunId
 from farhand.domain.job import Job, NamespacesOf
-from farhand.domain.messages import FromController
+from farhand.domain.messages import FromController, Goodbye
 from farhand.domain.output import Chunk, StreamEnd, StreamName
 from farhand.domain.run import Run, RunState, Usage, Why
 
@@ -45,8 +45,9 @@ class MoveRun:
     *epoch* (of the agent's session) makes the change conditional on that session being the
     newest; None where the controller itself decides. Fields that are None stay as they are, but
     a run that is waited for again loses the `why` and the message of its rest.
+    When *streams* are given, the run moves only if each is stored up to its `kept` bytes.
     When the job's last open run comes to rest, the job's `end` event is written with it.
-    Outcome: `Moved`, `Lost` (it was in another state) or `Fenced`.
+    Outcome: `Moved`, `Lost` (it was in another state), `Gap` (output is missing) or `Fenced`.
     """
 
     run: RunId
@@ -425,13 +426,16 @@ class AgentChannel(Protocol):
     """The way to one connected agent.
 
     `send` waits while the outbox is full, keeps the order of its callers, and raises AgentGone
-    when the stream has ended (also while waiting). `close` says goodbye and ends the stream; it
-    may be called more than once.
+    when the stream has ended (also while waiting). `offer` sends at once and returns True, or
+    sends nothing and returns False when the outbox is full or the stream has ended. `close` says
+    goodbye and ends the stream; it may be called more than once.
     """
 
     async def send(self, *orders: FromController) -> None: ...
 
-    def close(self, parting: FromController) -> None: ...
+    def offer(self, *orders: FromController) -> bool: ...
+
+    def close(self, parting: Goodbye) -> None: ...
 
 
 # --- Clock --------------------------------------------------------------------------------

@@ -132,7 +132,8 @@ class Enrolment:
     async def begin(self, directory: Path) -> OrgId:
         """At the first start, make the default org and its two tokens in *directory*.
 
-        A token file that was deleted is made again, and the old token counts no more.
+        A token file that was deleted, or holds a token of another controller's, is made again,
+        and the token before it counts no more.
         """
         org = await self._control.org_named(DEFAULT_ORG)
         if org is None:
@@ -140,7 +141,7 @@ class Enrolment:
             await self._control.add_org(org, DEFAULT_ORG, self._clock.wall())
         for kind, subject in (("api", "admin"), ("join", "join")):
             path = directory / f"{'admin' if kind == 'api' else 'join'}.token"
-            if path.exists():
+            if await self._known_token(path):
                 continue
             await self._control.remove_credentials(org, kind=kind, subject=subject)
             token = new_token(kind)
@@ -156,6 +157,17 @@ class Enrolment:
             _write_secret(path, token)
             log.info("token.made", kind=kind, file=str(path))
         return org
+
+    async def _known_token(self, path: Path) -> bool:
+        token = _read_secret(path)
+        return token is not None and await self._control.credential(token_hash(token)) is not None
+
+
+def _read_secret(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return None
 
 
 def _write_secret(path: Path, token: str) -> None:

@@ -55,15 +55,18 @@ class Param:
     maximum: int | None = None
     pattern: str | None = None
 
-    def checked(self, value: str) -> str:
-        """Return *value* if it matches; raise InvalidParameter that says what is taken."""
-        problem = self._problem(value)
+    def checked(self, value: str, *, patterns: bool = True) -> str:
+        """Return *value* if it matches; raise InvalidParameter that says what is taken.
+
+        Without *patterns* the pattern is not tried: the agent that wrote it does that.
+        """
+        problem = self._problem(value, patterns=patterns)
         if problem:
             msg = f"{self.name}={value!r} {problem}"
             raise InvalidParameter(msg, parameter=self.name)
         return value
 
-    def _problem(self, value: str) -> str | None:
+    def _problem(self, value: str, *, patterns: bool) -> str | None:
         match self.type:
             case ParamType.INT:
                 if re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII) is None:
@@ -80,7 +83,7 @@ class Param:
                 return "is not a host name or an address"
             case ParamType.TEXT if self.pattern is None and _TEXT.fullmatch(value) is None:
                 return "has characters that are not taken"
-        if self.pattern is not None and re.fullmatch(self.pattern, value) is None:
+        if patterns and self.pattern is not None and re.fullmatch(self.pattern, value) is None:
             return f"does not match {self.pattern}"
         return None
 
@@ -94,8 +97,11 @@ class Command:
     params: tuple[Param, ...] = ()
     output: OutputFormat = OutputFormat.TEXT
 
-    def checked(self, params: Mapping[str, str]) -> Mapping[str, str]:
-        """Return all values, defaults filled in; raise InvalidParameter for the first wrong one."""
+    def checked(self, params: Mapping[str, str], *, patterns: bool = True) -> Mapping[str, str]:
+        """Return all values, defaults filled in; raise InvalidParameter for the first wrong one.
+
+        A controller checks without *patterns*: a pattern that an agent sends is foreign input.
+        """
         known = {param.name: param for param in self.params}
         for name in params:
             if name not in known:
@@ -106,7 +112,7 @@ class Command:
         for name, param in known.items():
             given = params.get(name, param.default)
             if given is not None:
-                values[name] = param.checked(given)
+                values[name] = param.checked(given, patterns=patterns)
             elif param.required:
                 msg = f"{self.ident} needs the parameter {name!r}: {param.description}"
                 raise InvalidParameter(msg, parameter=name)

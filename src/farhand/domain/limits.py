@@ -64,7 +64,6 @@ class Limits:
     wait_total_bytes: int = 16 * MIB  # of all runs' output, in an answer that waited
 
     # The store and the whole process.
-    jobs_open: int = 10_000
     followers: int = 1_000
     retention_s: float = 30 * 86_400.0
     sweep_s: float = 1.0

@@ -1,0 +1,308 @@
+"""Take jobs: pick the targets, ask policy, write job and runs at once, send what can be sent.
+
+A job that is answered is stored; nothing is half done when it is refused.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from farhand.controller.ids import new_job, new_run
+from farhand.controller.sessions import Sessions
+from farhand.domain.agent import Agent
+from farhand.domain.ids import JobId, RunId, is_id
+from farhand.domain.job import (
+    AllAgents,
+    CommandCall,
+    Job,
+    JobSpec,
+    Names,
+    Targets,
+    check_target_count,
+    checked,
+)
+from farhand.domain.run import Run, RunState, Why
+from farhand.domain.selector import Selector
+from farhand.errors import (
+    AgentGone,
+    AmbiguousName,
+    FarhandError,
+    IdempotencyConflict,
+    InvalidParameter,
+    NoTargets,
+    UnknownAgent,
+    UnknownCommand,
+    UnknownJob,
+    UnknownRun,
+)
+from farhand.ports import (
+    AddJob,
+    Change,
+    Moved,
+    MoveRun,
+    Record,
+    Repeat,
+    Repeated,
+    RequestCancel,
+    RunFilter,
+)
+
+FEW_NAMES = 20  # up to here each is looked up; above, all agents are read once
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that was accepted, its runs as they began, and whether it was there before."""
+
+    job: Job
+    runs: Sequence[Run]
+    repeated: bool
+
+
+class Jobs:
+    """The jobs of one org."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._store = sessions.store
+        self._clock = sessions.clock
+        self._limits = sessions.limits
+
+    async def submit(
+        self,
+        spec: JobSpec,
+        targets: Targets,
+        *,
+        by: str,
+        key: str | None = None,
+        digest: str = "",
+    ) -> Submitted:
+        """Accept a job for *targets*; the same *key* of the same caller is the same job.
+
+        Raises InvalidJob, NoTargets, TooManyTargets, UnknownAgent, AmbiguousName,
+        UnknownCommand, InvalidParameter, IdempotencyConflict, StoreUnavailable.
+        """
+        spec = checked(spec, self._limits)
+        agents = await self._pick(targets)
+        check_target_count(len(agents), self._limits)
+        refusals = await self._refusals(spec, agents)
+        now = self._clock.wall()
+        job = Job(
+            id=new_job(),
+            spec=spec,
+            targets=_text(targets),
+            by=by,
+            created_at=now,
+            counts={RunState.QUEUED: len(agents)},
+        )
+        runs = [self._run(job, agent, now) for agent in agents]
+        until = now + self._limits.idempotency_s
+        repeat = Repeat(by=by, key=key, digest=digest, until=until) if key is not None else None
+        return await self._write(job, runs, refusals, repeat)
+
+    def _run(self, job: Job, agent: Agent, now: float) -> Run:
+        return Run(
+            id=new_run(),
+            job=job.id,
+            agent=agent.id,
+            agent_name=agent.name,
+            created_at=now,
+            queue_until=now + job.spec.queue_ttl_s,
+            timeout_s=job.spec.timeout_s,
+        )
+
+    async def _write(
+        self, job: Job, runs: list[Run], refusals: dict[str, "_Refusal"], repeat: Repeat | None
+    ) -> Submitted:
+        added = AddJob(job=job, runs=tuple(runs), repeat=repeat)
+        (outcome,) = await self._store.apply([added])
+        if isinstance(outcome, Repeated):
+            return await self._before(outcome)
+        self._sessions.deliver(job, (run for run in runs if run.agent not in refusals))
+        changes: list[Change] = [
+            Record(
+                at=job.created_at,
+                by=job.by,
+                action="job.submitted",
+                subject=job.id,
+                facts={"targets": job.targets, "runs": len(runs)},
+            )
+        ]
+        refused = [run for run in runs if run.agent in refusals]
+        changes += [
+            MoveRun(
+                run=run.id,
+                expect=frozenset({RunState.QUEUED}),
+                to=RunState.REFUSED,
+                at=job.created_at,
+                why=refusals[run.agent].why,
+                message=refusals[run.agent].message,
+            )
+            for run in refused
+        ]
+        outcomes = await self._store.apply(changes)
+        moved = {o.run.id: o.run for o in outcomes if isinstance(o, Moved)}
+        self._sessions.hint([job.id])
+        return Submitted(job, [moved.get(run.id, run) for run in runs], repeated=False)
+
+    async def _before(self, repeated: Repeated) -> Submitted:
+        """The job that this key made the first time."""
+        if not repeated.same:
+            msg = "the Idempotency-Key was used for another body; use a new key for a new job"
+            raise IdempotencyConflict(msg, job=repeated.job)
+        job = await self._store.job(repeated.job)
+        if job is None:
+            raise UnknownJob(f"the job {repeated.job} of this Idempotency-Key was deleted")
+        return Submitted(job, await self._runs(repeated.job), repeated=True)
+
+    async def _runs(self, job: JobId) -> list[Run]:
+        runs: list[Run] = []
+        cursor: str | None = None
+        while True:
+            page = await self._store.runs(RunFilter(job=job), cursor=cursor, limit=1000)
+            runs += page.items
+            if (cursor := page.next) is None:
+                return runs
+
+    # --- targets --------------------------------------------------------------------------
+
+    async def _pick(self, targets: Targets) -> list[Agent]:
+        match targets:
+            case AllAgents():
+                found = [agent for agent in await self.agents() if not agent.drained]
+                if not found:
+                    raise NoTargets("there is no agent that takes runs; `farhand agents` lists all")
+                return found
+            case Names(names):
+                if not names:
+                    raise NoTargets("the list of names is empty")
+                check_target_count(len(names), self._limits)
+                return await self._named(names)
+            case Selector():
+                matches = targets.compiled()
+                found = [
+                    agent
+                    for agent in await self.agents()
+                    if not agent.drained and matches(agent.terms())
+                ]
+                if not found:
+                    msg = f"no agent matches {targets.text!r}; `farhand agents` shows their labels"
+                    raise NoTargets(msg, selector=targets.text)
+                return found
+
+    async def agents(self) -> list[Agent]:
+        """Every agent of the org."""
+        agents: list[Agent] = []
+        cursor: str | None = None
+        while True:
+            page = await self._store.agents(cursor=cursor, limit=1000)
+            agents += page.items
+            if (cursor := page.next) is None:
+                return agents
+
+    async def _named(self, names: Sequence[str]) -> list[Agent]:
+        found: dict[str, Agent] = {}
+        if len(names) <= FEW_NAMES:
+            known = {name: list(await self._store.agents_named(name)) for name in names}
+        else:
+            known = {}
+            for agent in await self.agents():
+                for name in {agent.id, agent.name, agent.ip_mac, agent.identity.name}:
+                    known.setdefault(name, []).append(agent)
+        unknown = [name for name in names if not known.get(name)]
+        if unknown:
+            msg = f"no agent is called {', '.join(unknown[:10])}; `farhand agents` lists all"
+            raise UnknownAgent(msg, names=unknown[:100])
+        for name in names:
+            agent = only(name, known[name])
+            found[agent.id] = agent
+        return list(found.values())
+
+    # --- policy ---------------------------------------------------------------------------
+
+    async def _refusals(self, spec: JobSpec, agents: Sequence[Agent]) -> dict[str, "_Refusal"]:
+        """Which agents are known to refuse, and why; raises when all of them do for the spec."""
+        refusals: dict[str, _Refusal] = {}
+        first: FarhandError | None = None
+        for agent in agents:
+            if agent.drained:
+                told = f"{agent.name} is drained; `farhand agents undrain {agent.name}`"
+                refusals[agent.id] = _Refusal(Why.DRAINED, told)
+            elif isinstance(spec.what, CommandCall):
+                try:
+                    await self._check_command(spec.what, agent)
+                except (UnknownCommand, InvalidParameter) as exc:
+                    first = first or exc
+                    unknown = isinstance(exc, UnknownCommand)
+                    why = Why.UNKNOWN_COMMAND if unknown else Why.INVALID_PARAMETER
+                    refusals[agent.id] = _Refusal(why, str(exc))
+        if first is not None and len(refusals) == len(agents):
+            raise first
+        return refusals
+
+    async def _check_command(self, call: CommandCall, agent: Agent) -> None:
+        """Check a call against the agent's catalogue; one that is away decides for itself."""
+        try:
+            commands = await self._sessions.commands(agent.id)
+        except AgentGone:
+            return
+        command = next((known for known in commands if known.ident == call.ident), None)
+        if command is None:
+            msg = f"{agent.name} has no command {call.ident!r}; `farhand commands {agent.name}`"
+            raise UnknownCommand(msg, command=call.ident)
+        command.checked(call.params, patterns=False)
+
+    # --- cancelling -----------------------------------------------------------------------
+
+    async def cancel_job(self, job: JobId, *, by: str) -> Job:
+        """Ask every run of a job that has not ended to end. Raises UnknownJob."""
+        found = await self._store.job(job) if is_id("job", job) else None
+        if found is None:
+            raise UnknownJob(f"there is no job {job}")
+        waiting = [run for run in await self._runs(job) if not run.state.final]
+        await self._cancel(waiting, by=by, subject=job)
+        return await self._store.job(job) or found
+
+    async def cancel_run(self, run: RunId, *, by: str) -> Run:
+        """Ask a run to end; one that has ended stays as it is. Raises UnknownRun."""
+        found = await self._store.run(run) if is_id("run", run) else None
+        if found is None:
+            raise UnknownRun(f"there is no run {run}")
+        if not found.state.final:
+            await self._cancel([found], by=by, subject=run)
+        return await self._store.run(run) or found
+
+    async def _cancel(self, runs: Sequence[Run], *, by: str, subject: str) -> None:
+        now = self._clock.wall()
+        changes: list[Change] = [RequestCancel(run=run.id, at=now) for run in runs]
+        changes.append(Record(at=now, by=by, action="cancel", subject=subject))
+        for outcome in await self._store.apply(changes):
+            if isinstance(outcome, Moved) and not outcome.run.state.final:
+                self._sessions.cancel(outcome.run)
+        self._sessions.hint({run.job for run in runs})
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    why: Why
+    message: str
+
+
+def only(name: str, agents: Sequence[Agent]) -> Agent:
+    """The one agent with this name; raises UnknownAgent, or AmbiguousName that lists them."""
+    if not agents:
+        raise UnknownAgent(f"no agent is called {name!r}; `farhand agents` lists all", names=[name])
+    if len(agents) > 1:
+        listed = ", ".join(f"{agent.id} ({agent.liveness.value})" for agent in agents)
+        msg = f"{len(agents)} agents are called {name!r}: {listed}; use an id"
+        raise AmbiguousName(msg, name=name, agents=[agent.id for agent in agents])
+    return agents[0]
+
+
+def _text(targets: Targets) -> str:
+    match targets:
+        case AllAgents():
+            return "*"
+        case Names(names):
+            return ",".join(names)
+        case Selector(text):
+            return text

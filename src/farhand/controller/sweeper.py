@@ -1,0 +1,93 @@
+"""What must happen because time passed: expire, lose, prune, look after sessions.
+
+Decides by the controller's own clock; a loop that was late gives everybody one more round.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+
+from farhand.controller.sessions import Sessions
+from farhand.domain.ids import JobId
+from farhand.domain.limits import Limits
+from farhand.domain.run import Run, RunState, Why
+from farhand.errors import Unavailable
+from farhand.ports import Change, Clock, Moved, MoveRun, Prune, Store
+
+log = structlog.get_logger()
+
+LATE_FACTOR = 2.0  # a round that comes later than this many intervals judges nobody
+PRUNE_EVERY_S = 3600.0
+
+
+class Sweeper:
+    """The clockwork of one org."""
+
+    def __init__(self, sessions: Sessions, store: Store, clock: Clock, limits: Limits) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._began = clock.now()
+        self._pruned_at = clock.now() - PRUNE_EVERY_S
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        before = self._clock.now()
+        while True:
+            await self._clock.sleep(self._limits.sweep_s)
+            now = self._clock.now()
+            late = now - before > LATE_FACTOR * self._limits.sweep_s + 1.0
+            before = now
+            if late:
+                log.warning("sweep.late")
+                continue
+            try:
+                await self.sweep()
+            except Unavailable as exc:
+                log.warning("sweep.store_unavailable", error=str(exc))
+            except Exception:  # one bad row must not stop the clockwork
+                log.exception("sweep.failed")
+
+    async def sweep(self) -> None:
+        """One round."""
+        self._sessions.sweep()
+        await self._expire()
+        await self._lose()
+        await self._sessions.note_liveness()
+        if self._clock.now() - self._pruned_at >= PRUNE_EVERY_S:
+            self._pruned_at = self._clock.now()
+            wall = self._clock.wall()
+            await self._store.apply([Prune(before=wall - self._limits.retention_s, at=wall)])
+
+    async def _expire(self) -> None:
+        """Queued too long: never started."""
+        now = self._clock.wall()
+        told = "the agent did not take it within its queue TTL; it was never started"
+        due = await self._store.due(now)
+        await self._move(due, RunState.QUEUED, RunState.EXPIRED, Why.QUEUE_TTL, told)
+
+    async def _lose(self) -> None:
+        """Contact gone past the lease, counted from this controller's own start at the earliest."""
+        if self._clock.now() - self._began < self._limits.lease_s:
+            return
+        silent = await self._store.silent(self._clock.wall() - self._limits.lease_s)
+        told = "contact with the agent was lost; this heals when it comes back"
+        for state in (RunState.SENT, RunState.RUNNING):
+            runs = [run for run in silent if run.state is state]
+            await self._move(runs, state, RunState.LOST, Why.CONTACT_LOST, told)
+
+    async def _move(
+        self, runs: Sequence[Run], state: RunState, to: RunState, why: Why, told: str
+    ) -> None:
+        if not runs:
+            return
+        now = self._clock.wall()
+        changes: list[Change] = [
+            MoveRun(run=run.id, expect=frozenset({state}), to=to, at=now, why=why, message=told)
+            for run in runs
+        ]
+        outcomes = await self._store.apply(changes)
+        jobs: set[JobId] = {o.run.job for o in outcomes if isinstance(o, Moved)}
+        self._sessions.hint(jobs)
+        log.info("sweep.moved", to=to.value, runs=len(jobs))

@@ -1,0 +1,92 @@
+"""The agents' side door: a gRPC listener whose calls become sessions.
+
+Opens and closes; what a stream says is `gateway.stream` and what it means is the controller's.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from farhand.controller.enrolment import Enrolment
+from farhand.controller.session import Session
+from farhand.controller.tenants import Tenants
+from farhand.domain.limits import Limits
+from farhand.domain.messages import Hello
+from farhand.errors import PortInUse
+from farhand.gateway.stream import AgentStream
+from farhand.ports import AgentChannel
+from farhand.wire.grpc import Call, GrpcServer, LinkLimits
+from farhand.wire.native import METHOD
+
+log = structlog.get_logger()
+
+
+class FrontDoor:
+    """Leads an agent to the sessions of its org."""
+
+    def __init__(self, enrolment: Enrolment, tenants: Tenants) -> None:
+        self._enrolment = enrolment
+        self._tenants = tenants
+
+    async def open(self, hello: Hello, channel: AgentChannel) -> Session:
+        """Let the agent in. Raises NotAllowed kinds, InvalidName, StoreUnavailable."""
+        org = await self._enrolment.org_of(hello)
+        return await self._tenants.get(org).sessions.open(hello, channel)
+
+    async def ended(self, session: Session) -> None:
+        """The agent's stream is over."""
+        try:
+            await session.leave()
+        except Exception:  # one agent's end must not end the gateway
+            log.exception("session.end_failed", agent=session.agent)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A listening gateway: where it listens, and how it stops."""
+
+    address: tuple[str, int]
+    server: GrpcServer
+
+
+def link_limits(limits: Limits) -> LinkLimits:
+    """The link's limits for a controller's."""
+    return LinkLimits(
+        first_message_deadline_s=limits.first_message_s,
+        bytes_before_identity=limits.hello_bytes,
+        message_bytes=limits.message_bytes,
+    )
+
+
+@asynccontextmanager
+async def serving_agents(
+    host: str,
+    port: int,
+    *,
+    door: FrontDoor,
+    limits: Limits,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[Gateway]:
+    """Listen for agents; leaving closes the listener and every stream. Raises PortInUse."""
+    async with asyncio.TaskGroup() as tasks:
+
+        def spawn(work: Coroutine[None, None, None], name: str) -> None:
+            tasks.create_task(work, name=name)
+
+        def stream(call: Call) -> AgentStream:
+            return AgentStream(call, door, spawn, limits.outbox_bytes)
+
+        server = GrpcServer({METHOD: stream}, limits=link_limits(limits), tls=tls)
+        try:
+            address = await server.listen(host, port)
+        except OSError as exc:
+            msg = f"agents cannot be served on {host}:{port}: {exc.strerror or exc}"
+            raise PortInUse(msg) from exc
+        try:
+            yield Gateway(address, server)
+        finally:
+            await server.drain(grace_s=limits.stop_s / 2)
