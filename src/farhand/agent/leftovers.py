@@ -1,0 +1,181 @@
+"""Find everything a run started, wherever it went, and end it.
+
+Trusts no process id alone: a process is known by its id and its start time, and is signalled
+through a pidfd where the kernel has them. What clears its environment, leaves the session *and*
+outlives its parent escapes; nothing short of a control group holds that.
+"""
+
+import asyncio
+import errno
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from farhand.agent import procfs
+from farhand.agent.procfs import Stat
+from farhand.domain.ids import RunId
+
+MARK: Final = "FARHAND_RUN"  # in the environment of all that a run starts
+
+_FEW: Final = 256  # process ids that are asked one by one, without listing /proc
+_IDS_PER_S: Final = 200_000  # faster than any kernel hands process ids out
+_LOOKS: Final = 3  # at processes that are just beginning, before they are believed to be others
+_PASS_FIRST_S: Final = 0.002  # between two looks, growing to
+_PASS_CAP_S: Final = 0.1
+_RESCAN_S: Final = 0.5  # while the known ones still live
+_KILL_S: Final = 10.0  # a process inside the kernel may need longer to die; it will
+
+
+class Trace:
+    """How the processes of one run are recognised.
+
+    By the run's mark in their environment, by the session or group of the *leader*, and by a
+    parent or a session that belongs to one of these. Never the agent itself, never process 1.
+    """
+
+    def __init__(self, run: RunId, leader: Stat | None = None, root: str = procfs.PROC) -> None:
+        self._leader = leader
+        self._root = root
+        self._mark = f"\0{MARK}={run}\0".encode()
+        self._spared = {0, 1, os.getpid()}
+
+    async def living(self, *, age_s: float | None = None) -> list[Stat]:
+        """Return the live processes of the run; *age_s* is how long ago the leader began.
+
+        Young runs are looked up among the process ids that were given out since, which costs
+        microseconds; others cost a walk over /proc in a thread.
+        """
+        for _ in range(_LOOKS):
+            since = None if age_s is None else self._ids_since(age_s)
+            if since is None:
+                found, unsure = await asyncio.to_thread(self._look, procfs.pids(self._root))
+            else:
+                found, unsure = self._look(since)
+            if not unsure:
+                break
+            await asyncio.sleep(_PASS_FIRST_S)  # just now beginning: its environment is not there
+        return found
+
+    def still(self, known: Iterable[Stat]) -> list[Stat]:
+        """Return those of *known* that still live."""
+        return [one for one in known if self._same(one)]
+
+    def tell(self, target: Stat, *signals: signal.Signals) -> None:
+        """Send *signals* to exactly this process; it may be gone or not ours to signal."""
+        with suppress(OSError), _handle(target.pid) as send:
+            if self._same(target):
+                for each in signals:
+                    send(each)
+
+    def _same(self, known: Stat) -> bool:
+        now = procfs.stat(known.pid, self._root)
+        return now is not None and now.alive and now.started == known.started
+
+    def _ids_since(self, age_s: float) -> Iterable[int] | None:
+        """The leader and every id given out since, when they are few and cannot have wrapped."""
+        if self._leader is None:
+            return None
+        try:
+            last = int(procfs.read(f"{self._root}/sys/kernel/ns_last_pid"))
+            most = int(procfs.read(f"{self._root}/sys/kernel/pid_max"))
+        except (OSError, ValueError):
+            return None
+        first = self._leader.pid
+        if age_s * _IDS_PER_S > most or not first <= last < first + _FEW:
+            return None
+        return range(first, last + 1)
+
+    def _look(self, pids: Iterable[int]) -> tuple[list[Stat], bool]:
+        """One pass: what belongs to the run, and whether some process could not be told yet."""
+        sessions, unsure = self._sessions(), False
+        others: list[Stat] = []
+        found: list[Stat] = []
+        for pid in pids:
+            one = procfs.stat(pid, self._root)
+            if one is None or not one.alive or one.kernel or pid in self._spared:
+                continue
+            if self._leader is not None and one.started < self._leader.started:
+                continue
+            if one.sid in sessions or one.pgid in sessions:
+                found.append(one)
+                continue
+            environ = procfs.environ(pid, self._root)
+            marked = environ is not None and self._mark in b"\0" + environ
+            unsure = unsure or environ == b""
+            (found if marked else others).append(one)
+        return _with_kin(found, others), unsure
+
+    def _sessions(self) -> set[int]:
+        """The session the leader made, unless its id belongs to another process by now."""
+        if self._leader is None:
+            return set()
+        now = procfs.stat(self._leader.pid, self._root)
+        reused = now is not None and now.started != self._leader.started
+        return set() if reused else {self._leader.pid}
+
+
+def _with_kin(found: list[Stat], others: list[Stat]) -> list[Stat]:
+    """Add those that have a found one as their parent or share its session."""
+    own = os.getsid(0)
+    while others:
+        parents = {one.pid for one in found}
+        sessions = {one.sid for one in found} - {own}
+        kin = [one for one in others if one.ppid in parents or one.sid in sessions]
+        if not kin:
+            break
+        found = found + kin
+        others = [one for one in others if one not in kin]
+    return found
+
+
+@contextmanager
+def _handle(pid: int) -> Iterator[Callable[[signal.Signals], None]]:
+    """Hold the process *pid* so that a signal cannot reach a later one of the same id."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError as exc:
+        if exc.errno != errno.ENOSYS:
+            raise
+        yield lambda number: os.kill(pid, number)  # a kernel before 5.3 has nothing better
+        return
+    try:
+        yield lambda number: signal.pidfd_send_signal(fd, number)
+    finally:
+        os.close(fd)
+
+
+async def end(trace: Trace, *, grace_s: float, age_s: Callable[[], float] | None = None) -> None:
+    """End the run's processes: SIGTERM, SIGKILL after *grace_s*; return when there are none.
+
+    Looks again until a look finds none, so that what is started meanwhile is ended too. Gives up
+    after 10 s of SIGKILL: what is then left hangs inside the kernel and dies when it comes out.
+    """
+    loop = asyncio.get_running_loop()
+    kill_at, give_up = loop.time() + grace_s, loop.time() + grace_s + _KILL_S
+    told: set[tuple[int, int]] = set()
+    pause = _PASS_FIRST_S
+    while living := await trace.living(age_s=age_s() if age_s else None):
+        now = loop.time()
+        if now >= give_up:
+            return
+        if now >= kill_at:
+            for one in living:
+                trace.tell(one, signal.SIGKILL)
+            await asyncio.sleep(pause)
+        else:
+            for one in living:
+                if (one.pid, one.started) not in told:
+                    trace.tell(one, signal.SIGTERM, signal.SIGCONT)
+            told = {(one.pid, one.started) for one in living}
+            await _until_gone(trace, living, until=min(kill_at, now + _RESCAN_S))
+        pause = min(pause * 2, _PASS_CAP_S)
+
+
+async def _until_gone(trace: Trace, known: list[Stat], *, until: float) -> None:
+    loop = asyncio.get_running_loop()
+    pause = _PASS_FIRST_S
+    while trace.still(known) and (left := until - loop.time()) > 0:
+        await asyncio.sleep(min(pause, left))
+        pause = min(pause * 2, _PASS_CAP_S)
