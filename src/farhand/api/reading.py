@@ -7,7 +7,6 @@ import base64
 import binascii
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
@@ -23,7 +22,6 @@ from farhand.api.shapes import (
     ScriptJob,
     SelectedTargets,
 )
-from farhand.domain.ids import check_name
 from farhand.domain.job import (
     AllAgents,
     Argv,
@@ -38,7 +36,7 @@ from farhand.domain.job import (
 )
 from farhand.domain.limits import Limits
 from farhand.domain.selector import Selector
-from farhand.errors import BodyTooLarge, InvalidBody, InvalidJob, InvalidName
+from farhand.errors import BodyTooLarge, InvalidBody, InvalidJob
 
 T = TypeVar("T")
 
@@ -46,8 +44,6 @@ JOB_BODY: Final[TypeAdapter[JobRequest]] = TypeAdapter(JobRequest)
 AGENT_BODY: Final[TypeAdapter[AgentEdit]] = TypeAdapter(AgentEdit)
 
 _ERRORS_TOLD: Final = 20
-_LABELS: Final = 64
-_LABEL_VALUE: Final = re.compile(r"[^\x00-\x1f\x7f]{0,256}")
 
 
 def parsed(shape: TypeAdapter[T], raw: bytes) -> T:
@@ -148,22 +144,10 @@ def _stdin(asked: JobRequest, limits: Limits) -> bytes:
 
 
 def agent_edit(asked: AgentEdit) -> Mapping[str, Any]:
-    """Return the keyword arguments of `Agents.edit`; raise InvalidName."""
-    changes: dict[str, Any] = {"drained": asked.drained}
-    if asked.name is not None:
-        changes["name"] = check_name(asked.name)
-    changes["unname"] = asked.name is None and "name" in asked.model_fields_set
-    if asked.labels is not None:
-        changes["labels"] = _labels(asked.labels)
-    return changes
-
-
-def _labels(labels: Mapping[str, str | None]) -> Mapping[str, str | None]:
-    if len(labels) > _LABELS:
-        raise InvalidName(f"{len(labels)} labels; an edit takes at most {_LABELS}")
-    for key, value in labels.items():
-        check_name(key)
-        if value is not None and _LABEL_VALUE.fullmatch(value) is None:
-            msg = f"the value of label {key!r} must be at most 256 printable characters"
-            raise InvalidName(msg)
-    return labels
+    """Return the keyword arguments of `Agents.edit`: a name of null takes a given one back."""
+    return {
+        "name": asked.name,
+        "unname": asked.name is None and "name" in asked.model_fields_set,
+        "labels": asked.labels,
+        "drained": asked.drained,
+    }

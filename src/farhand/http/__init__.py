@@ -1,1 +1,1 @@
-"""The people's front door: the HTTP API. Parses, calls one method, answers."""
+"""The people's front door: the HTTP API, its live streams, and the server under them."""

@@ -1,0 +1,148 @@
+"""Answers: JSON, and problem+json for every error of the tree.
+
+Holds the one table from errors to HTTP status; shows nobody a stack trace or a token.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
+
+from farhand.api.writing import dumped
+from farhand.errors import (
+    BadRequest,
+    BodyTooLarge,
+    Conflict,
+    FarhandError,
+    InvalidQuery,
+    InvalidRange,
+    MethodNotAllowed,
+    NotAllowed,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+)
+
+# The first class that fits counts, so the special stand before the general.
+STATUS: Final[Mapping[type[FarhandError], int]] = {
+    BodyTooLarge: 413,
+    UnsupportedMediaType: 415,
+    InvalidRange: 416,
+    MethodNotAllowed: 405,
+    BadRequest: 400,
+    Unauthenticated: 401,
+    NotAllowed: 403,
+    NotFound: 404,
+    Conflict: 409,
+    Unavailable: 503,
+    FarhandError: 500,
+}
+
+_RETRY_AFTER_S: Final = "1"
+
+
+class Json(Response):
+    """An answer in JSON, of values that are plain already."""
+
+    media_type = "application/json"
+
+    def render(self, content: object) -> bytes:
+        return dumped(content)
+
+
+class ProblemJson(Json):
+    """An error as RFC 9457 has it."""
+
+    media_type = "application/problem+json"
+
+
+def problem(error: FarhandError) -> ProblemJson:
+    """Write *error*: its facts stand beside `type, title, status, detail, code`."""
+    status = next(number for kind, number in STATUS.items() if isinstance(error, kind))
+    title = (type(error).__doc__ or "").split("\n", maxsplit=1)[0]
+    body = {
+        **{name: _plain(value) for name, value in error.details.items()},
+        "type": f"urn:farhand:error:{error.code}",
+        "title": title,
+        "status": status,
+        "detail": str(error),
+        "code": error.code,
+    }
+    return ProblemJson(body, status, _headers(status, error))
+
+
+def _headers(status: int, error: FarhandError) -> dict[str, str]:
+    """Return what HTTP wants said beside this status."""
+    match status:
+        case 401:
+            return {"WWW-Authenticate": 'Bearer realm="farhand"'}
+        case 405:
+            return {"Allow": str(error.details["allow"])}
+        case 416:
+            return {"Content-Range": f"bytes */{error.details['length']}"}
+        case 503:
+            return {"Retry-After": _RETRY_AFTER_S}
+        case _:
+            return {}
+
+
+def _plain(value: object) -> object:
+    """Return what JSON has; anything else in words."""
+    match value:
+        case str() | int() | float() | None:
+            return value
+        case Mapping():
+            return {str(key): _plain(inner) for key, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_plain(inner) for inner in value]
+        case _:
+            return str(value)
+
+
+async def on_error(request: Request, exc: Exception) -> Response:
+    """Answer an error of the tree."""
+    del request
+    assert isinstance(exc, FarhandError)
+    return problem(exc)
+
+
+async def on_invalid(request: Request, exc: Exception) -> Response:
+    """Answer a query parameter or header that FastAPI refused."""
+    del request
+    assert isinstance(exc, RequestValidationError)
+    errors = [
+        {"at": "/".join(str(part) for part in error["loc"][1:]), "message": error["msg"]}
+        for error in exc.errors()
+    ]
+    told = "; ".join(f"{error['at']}: {error['message']}" for error in errors)
+    return problem(InvalidQuery(told, errors=errors))
+
+
+async def on_http(request: Request, exc: Exception) -> Response:
+    """Answer what routing itself found: no such address, or not with this method."""
+    assert isinstance(exc, HTTPException)
+    path = request.scope["path"]
+    match exc.status_code:
+        case 404:
+            return problem(NotFound(f"there is nothing at {path}; see /api/v1/openapi.json"))
+        case 405:
+            allowed = ", ".join(_methods(request.scope))
+            msg = f"{path} does not take {request.method}; it takes {allowed}"
+            return problem(MethodNotAllowed(msg, allow=allowed))
+        case _:
+            return problem(FarhandError(exc.detail))
+
+
+def _methods(scope: Scope) -> list[str]:
+    """Return every method that some route takes at this address."""
+    taken: set[str] = set()
+    for route in scope["app"].routes:
+        if route.matches(scope)[0] is not Match.NONE:
+            taken |= getattr(route, "methods", None) or set()
+    return sorted(taken)

@@ -1,0 +1,54 @@
+"""Put the front door together: one function builds the whole API.
+
+Opens nothing and starts nothing; `serving_http` does.
+"""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from farhand.controller.enrolment import Enrolment
+from farhand.controller.tenants import Tenants
+from farhand.domain.limits import Limits
+from farhand.errors import FarhandError
+from farhand.http import agents, health, jobs, runs
+from farhand.http.answer import on_error, on_http, on_invalid
+from farhand.http.asked import known_query
+from farhand.http.door import Door
+from farhand.http.openapi import described
+
+
+class _Api(FastAPI):
+    """FastAPI with our own description of the API."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = described(self.routes, self.version)
+        return self.openapi_schema
+
+
+def build_app(tenants: Tenants, enrolment: Enrolment, limits: Limits, *, version: str) -> FastAPI:
+    """Return the API; `state.stopping` is the event that makes whoever waits answer now."""
+    stopping = asyncio.Event()
+    app = _Api(
+        title="farhand",
+        version=version,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.stopping = stopping
+    app.add_middleware(Door, tenants=tenants, enrolment=enrolment, limits=limits, stopping=stopping)
+    app.add_exception_handler(FarhandError, on_error)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+    app.include_router(health.open_routes(enrolment), dependencies=[Depends(known_query)])
+    version_one = APIRouter(prefix="/api/v1", dependencies=[Depends(known_query)])
+    for router in (jobs.router, runs.router, agents.router, health.version_routes(version)):
+        version_one.include_router(router)
+    app.include_router(version_one)
+    return app

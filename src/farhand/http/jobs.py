@@ -1,0 +1,177 @@
+"""The addresses of jobs: ask for one, wait for it, follow it, end it.
+
+Decides nothing about jobs: one call of `controller.jobs` each.
+"""
+
+import asyncio
+from typing import Annotated, Final, cast
+
+from fastapi import APIRouter, Depends, Header, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from farhand.api import reading, writing
+from farhand.api.shapes import (
+    JobAccepted,
+    JobBrief,
+    JobList,
+    JobRequest,
+    JobResult,
+    JobShape,
+    RunResult,
+)
+from farhand.domain.ids import JobId, is_id
+from farhand.domain.job import Job
+from farhand.domain.output import StreamName
+from farhand.domain.run import Run
+from farhand.errors import InvalidQuery, UnknownJob
+from farhand.http.answer import Json
+from farhand.http.asked import PageAsked, body_of
+from farhand.http.door import Caller, Here
+from farhand.http.racing import first_of, gone
+from farhand.http.stream import EventStream
+from farhand.ports import RunFilter
+
+router = APIRouter(tags=["jobs"])
+
+_RUNS_SHOWN: Final = 100
+_EVENTS: Final = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+
+
+async def _found(here: Caller, job: str) -> Job:
+    found = await here.tenant.store.job(JobId(job)) if is_id("job", job) else None
+    if found is None:
+        raise UnknownJob(f"there is no job {job}; look at `farhand jobs`")
+    return found
+
+
+@router.post(
+    "/jobs",
+    operation_id="submitJob",
+    status_code=202,
+    responses={
+        200: {"model": JobResult, "description": "Every run came to rest within `wait_s`."},
+        202: {"model": JobAccepted, "description": "It is kept, and under way."},
+    },
+)
+async def submit_job(
+    request: Request,
+    here: Here,
+    asked: Annotated[JobRequest, Depends(body_of(reading.JOB_BODY))],
+    wait_s: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
+    idempotency_key: Annotated[
+        str | None, Header(min_length=1, max_length=255, pattern=r"^[!-~]+$")
+    ] = None,
+) -> Json:
+    """Run something on some agents."""
+    if wait_s is not None and wait_s > here.limits.wait_max_s:
+        raise InvalidQuery(f"wait_s: at most {here.limits.wait_max_s:g} seconds are waited")
+    submitted = await here.tenant.jobs.submit(
+        reading.job_spec(asked, here.limits),
+        reading.targets(asked, here.limits),
+        by=here.name,
+        key=idempotency_key,
+        digest=reading.digest(asked) if idempotency_key else "",
+    )
+    job = submitted.job
+    headers = {"Location": f"/api/v1/jobs/{job.id}"}
+    if submitted.repeated:
+        headers["Idempotency-Replayed"] = "true"
+    if wait_s and await _settled(request, here, job.id, wait_s):
+        return Json(await _result(here, await _found(here, job.id)), 200, headers)
+    accepted: JobAccepted = {
+        **writing.job_brief(job),
+        "runs": [writing.run_brief(run) for run in submitted.runs],
+    }
+    return Json(accepted, 202, headers)
+
+
+async def _settled(request: Request, here: Caller, job: JobId, within_s: float) -> bool:
+    """Wait for a job to come to rest, but not for a caller who left, nor when we must end."""
+    settled = False
+
+    async def wait() -> None:
+        nonlocal settled
+        settled = await here.tenant.followers.settled(job, within_s)
+
+    await first_of(settled=wait(), gone=gone(request.receive), stopping=here.stopping.wait())
+    return settled
+
+
+async def _result(here: Caller, job: Job) -> JobResult:
+    """Return a job with all its runs and the beginnings of what they printed, within bounds."""
+    runs: list[RunResult] = []
+    room, cursor = here.limits.wait_total_bytes, None
+    while True:
+        page = await here.tenant.store.runs(
+            RunFilter(job=job.id), cursor=cursor, limit=here.limits.page_max
+        )
+        for run in page.items:
+            result, room = await _with_output(here, run, room)
+            runs.append(result)
+        if (cursor := page.next) is None:
+            return {**writing.job_brief(job), "runs": runs}
+        await asyncio.sleep(0)
+
+
+async def _with_output(here: Caller, run: Run, room: int) -> tuple[RunResult, int]:
+    """Return a run with its output, and how many bytes the other runs may still show."""
+    store, shown = here.tenant.store, {}
+    offsets = await store.offsets(run.id)
+    for stream in StreamName:
+        stored = offsets.get(stream, 0)
+        limit = min(stored, room, here.limits.wait_output_bytes)
+        head = await store.output(run.id, stream, offset=0, limit=limit) if limit else b""
+        room -= len(head)
+        shown[stream.value] = writing.output(head, stored)
+    return cast("RunResult", {**writing.run(run), **shown}), room
+
+
+@router.get("/jobs", operation_id="listJobs", responses={200: {"model": JobList}})
+async def list_jobs(here: Here, paging: PageAsked) -> Json:
+    """List jobs, newest first."""
+    page = await here.tenant.store.jobs(cursor=paging.cursor, limit=paging.limit)
+    return Json(writing.page(page.items, writing.job_brief, page.next))
+
+
+@router.get("/jobs/{job}", operation_id="getJob", responses={200: {"model": JobShape}})
+async def get_job(here: Here, job: str) -> Json:
+    """Tell what was asked, and how the first of its runs stand."""
+    found = await _found(here, job)
+    page = await here.tenant.store.runs(RunFilter(job=found.id), limit=_RUNS_SHOWN)
+    return Json(writing.job_whole(found, page.items, page.next))
+
+
+@router.post(
+    "/jobs/{job}/cancel",
+    operation_id="cancelJob",
+    status_code=202,
+    responses={202: {"model": JobBrief}},
+)
+async def cancel_job(here: Here, job: str) -> Json:
+    """Ask for every run of a job to be ended; asking again changes nothing."""
+    found = await _found(here, job)
+    return Json(writing.job_brief(await here.tenant.jobs.cancel_job(found.id, by=here.name)), 202)
+
+
+@router.get(
+    "/jobs/{job}/events",
+    operation_id="followJob",
+    response_class=Response,
+    responses={
+        200: {**_EVENTS, "description": "`output`, `run` and `end` events, as they happen."},
+        204: {"description": "The job has ended, and nothing is behind this event."},
+    },
+)
+async def follow_job(
+    here: Here,
+    job: str,
+    after: Annotated[int, Query(ge=0, lt=1 << 63, description="Begin behind this event.")] = 0,
+    last_event_id: Annotated[int | None, Header(ge=0, lt=1 << 63)] = None,
+) -> Response:
+    """Follow a job live: what its runs print, how they change, and the end."""
+    found = await _found(here, job)
+    seen = after if last_event_id is None else last_event_id
+    if not found.open and not await here.tenant.store.events(found.id, after=seen, limit=1):
+        return Response(status_code=204)
+    return EventStream(here, found.id, after=seen)
