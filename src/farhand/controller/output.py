@@ -6,7 +6,7 @@ anything pile up. Knows nothing of HTTP.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -32,7 +32,7 @@ class Followers:
         self._limits = limits
         self.count = 0
 
-    async def follow(self, job: JobId, *, after: int = 0) -> AsyncIterator[Sequence[Event]]:
+    async def follow(self, job: JobId, *, after: int = 0) -> AsyncGenerator[Sequence[Event], None]:
         """Yield the job's events numbered above *after*, in pages, until its end.
 
         Raises Overloaded above the limit of followers, UnknownJob.
