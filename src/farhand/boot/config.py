@@ -119,7 +119,8 @@ def _from_env(kind: type[Any], prefix: str, env: Mapping[str, str]) -> dict[str,
 def _known(kind: type[Any], table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     known = {item.name for item in fields(kind)}
     if unknown := sorted(table.keys() - known):
-        msg = f"{where} sets {', '.join(unknown)}, which is not known; known: {', '.join(sorted(known))}"
+        names, listed = ", ".join(unknown), ", ".join(sorted(known))
+        msg = f"{where} sets {names}, which is not known; known: {listed}"
         raise ConfigError(msg, names=unknown)
     return table
 

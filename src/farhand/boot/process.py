@@ -1,0 +1,98 @@
+"""What every farhand process does around its work: signals, logs, and one line for an error.
+
+Decides nothing about the work itself.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from farhand.errors import FarhandError
+
+EXIT_OK: Final = 0
+EXIT_ERROR: Final = 1
+EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits(3)
+
+LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+def set_up_logging(level: str) -> None:
+    """Write the standard library's log records to stderr, a line each."""
+    logging.basicConfig(
+        level=LEVELS.get(level, logging.INFO),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        force=True,
+    )
+
+
+@contextmanager
+def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call *stop* on SIGTERM and SIGINT; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+    wanted = (signal.SIGTERM, signal.SIGINT)
+
+    def first(number: signal.Signals) -> None:
+        for each in wanted:
+            loop.remove_signal_handler(each)
+            signal.signal(each, lambda *_: os._exit(128 + number))
+        stop()
+
+    for number in wanted:
+        loop.add_signal_handler(number, first, number)
+    try:
+        yield
+    finally:
+        for number in wanted:
+            with contextlib.suppress(ValueError, RuntimeError):
+                loop.remove_signal_handler(number)
+
+
+def run(work: Coroutine[Any, Any, int], *, fast_loop: bool) -> int:
+    """Run *work* to its exit status; an error that a person can be told is one line on stderr.
+
+    *fast_loop* takes uvloop where it is installed (the controller); agents stay on asyncio's.
+    """
+    factory = None
+    if fast_loop:
+        with contextlib.suppress(ImportError):
+            factory = importlib.import_module("uvloop").new_event_loop
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(work)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except FarhandError as exc:
+        return complain(exc)
+    except BaseExceptionGroup as group:
+        errors = _told(group)
+        if errors is None:
+            raise
+        return complain(errors)
+
+
+def complain(error: FarhandError) -> int:
+    """Say what is wrong in one line and return the exit status for it."""
+    sys.stderr.write(f"farhand: {error} [{error.code}]\n")
+    return EXIT_CONFIG if error.code in {"invalid-config", "unsafe-binding"} else EXIT_ERROR
+
+
+def _told(group: BaseExceptionGroup[BaseException]) -> FarhandError | None:
+    """The one error of a group that can be told, if every part of it can."""
+    for exc in group.exceptions:
+        found = _told(exc) if isinstance(exc, BaseExceptionGroup) else exc
+        if isinstance(found, FarhandError):
+            return found
+    return None
