@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Final
 
 from farhand.agent import procfs
@@ -22,10 +23,22 @@ MARK: Final = "FARHAND_RUN"  # in the environment of all that a run starts
 _FEW: Final = 256  # process ids that are asked one by one, without listing /proc
 _IDS_PER_S: Final = 200_000  # faster than any kernel hands process ids out
 _LOOKS: Final = 3  # at processes that are just beginning, before they are believed to be others
+_SETTLE_S: Final = 0.0005  # after which a process that is being made can be seen
+_CHASES: Final = 1000  # after processes that come faster than they are looked at
 _PASS_FIRST_S: Final = 0.002  # between two looks, growing to
 _PASS_CAP_S: Final = 0.1
 _RESCAN_S: Final = 0.5  # while the known ones still live
 _KILL_S: Final = 10.0  # a process inside the kernel may need longer to die; it will
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one look found. *last* is the newest process id there was; *unsure*: look again."""
+
+    found: list[Stat] = field(default_factory=list)
+    others: list[Stat] = field(default_factory=list)
+    unsure: bool = False
+    last: int | None = None
 
 
 class Trace:
@@ -41,22 +54,27 @@ class Trace:
         self._mark = f"\0{MARK}={run}\0".encode()
         self._spared = {0, 1, os.getpid()}
 
-    async def living(self, *, age_s: float | None = None) -> list[Stat]:
+    async def living(
+        self, *, age_s: float | None = None, strike: signal.Signals | None = None
+    ) -> list[Stat]:
         """Return the live processes of the run; *age_s* is how long ago the leader began.
 
         Young runs are looked up among the process ids that were given out since, which costs
-        microseconds; others cost a walk over /proc in a thread.
+        microseconds; others cost a walk over /proc in a thread. With *strike*, each is sent that
+        signal at sight: what forks and ends all the time cannot be hit any later.
         """
+        before: int | None = None
         for _ in range(_LOOKS):
             since = None if age_s is None else self._ids_since(age_s)
             if since is None:
-                found, unsure = await asyncio.to_thread(self._look, procfs.pids(self._root))
+                seen = await asyncio.to_thread(self._look, None, before, strike)
             else:
-                found, unsure = self._look(since)
-            if not unsure:
+                seen = self._look(since, before, strike)
+            if not seen.unsure:
                 break
-            await asyncio.sleep(_PASS_FIRST_S)  # just now beginning: its environment is not there
-        return found
+            before = seen.last
+            await asyncio.sleep(_SETTLE_S)
+        return _with_kin(seen.found, seen.others)
 
     def still(self, known: Iterable[Stat]) -> list[Stat]:
         """Return those of *known* that still live."""
@@ -73,39 +91,67 @@ class Trace:
         now = procfs.stat(known.pid, self._root)
         return now is not None and now.alive and now.started == known.started
 
-    def _ids_since(self, age_s: float) -> Iterable[int] | None:
-        """The leader and every id given out since, when they are few and cannot have wrapped."""
-        if self._leader is None:
-            return None
+    def _last_id(self) -> int | None:
+        """The newest process id, where the kernel tells; lxcfs fakes loadavg, not this."""
         try:
-            last = int(procfs.read(f"{self._root}/sys/kernel/ns_last_pid"))
-            most = int(procfs.read(f"{self._root}/sys/kernel/pid_max"))
+            return int(procfs.read(f"{self._root}/sys/kernel/ns_last_pid"))
         except (OSError, ValueError):
             return None
-        first = self._leader.pid
+
+    def _ids_since(self, age_s: float) -> Iterable[int] | None:
+        """The leader and every id given out since, when they are few and cannot have wrapped."""
+        last = self._last_id()
+        if self._leader is None or last is None:
+            return None
+        first, most = self._leader.pid, int(procfs.read(f"{self._root}/sys/kernel/pid_max"))
         if age_s * _IDS_PER_S > most or not first <= last < first + _FEW:
             return None
         return range(first, last + 1)
 
-    def _look(self, pids: Iterable[int]) -> tuple[list[Stat], bool]:
-        """One pass: what belongs to the run, and whether some process could not be told yet."""
-        sessions, unsure = self._sessions(), False
-        others: list[Stat] = []
-        found: list[Stat] = []
+    def _look(
+        self, pids: Iterable[int] | None, before: int | None, strike: signal.Signals | None
+    ) -> _Seen:
+        """Look at *pids* (None: at all), and at those that were given out while looking.
+
+        An id that is newer than *before* and not there may belong to a process that is only just
+        being made; after a moment the next look knows.
+        """
+        seen = _Seen(last=self._last_id())
+        fresh = (seen.last or 0) if before is None else before + 1
+        self._sift(procfs.pids(self._root) if pids is None else pids, fresh, strike, seen)
+        for _ in range(_CHASES):
+            now = self._last_id()
+            if now is None or seen.last is None or now == seen.last:
+                break
+            wrapped = now < seen.last
+            more = procfs.pids(self._root) if wrapped else range(seen.last + 1, now + 1)
+            self._sift(more, fresh, strike, seen)
+            seen.last = now
+        return seen
+
+    def _sift(
+        self, pids: Iterable[int], fresh: int, strike: signal.Signals | None, seen: _Seen
+    ) -> None:
+        sessions = self._sessions()
         for pid in pids:
             one = procfs.stat(pid, self._root)
-            if one is None or not one.alive or one.kernel or pid in self._spared:
+            if one is None:
+                gone = self._leader is not None and pid == self._leader.pid
+                seen.unsure = seen.unsure or (pid >= fresh > 0 and not gone)
+                continue
+            if not one.alive or one.kernel or pid in self._spared:
                 continue
             if self._leader is not None and one.started < self._leader.started:
                 continue
-            if one.sid in sessions or one.pgid in sessions:
-                found.append(one)
-                continue
-            environ = procfs.environ(pid, self._root)
-            marked = environ is not None and self._mark in b"\0" + environ
-            unsure = unsure or environ == b""
-            (found if marked else others).append(one)
-        return _with_kin(found, others), unsure
+            if one.sid not in sessions and one.pgid not in sessions:
+                environ = procfs.environ(pid, self._root)
+                seen.unsure = seen.unsure or environ == b""  # its program is just beginning
+                if environ is None or self._mark not in b"\0" + environ:
+                    seen.others.append(one)
+                    continue
+            seen.found.append(one)
+            if strike is not None:
+                self.tell(one, strike)
 
     def _sessions(self) -> set[int]:
         """The session the leader made, unless its id belongs to another process by now."""
@@ -156,13 +202,15 @@ async def end(trace: Trace, *, grace_s: float, age_s: Callable[[], float] | None
     kill_at, give_up = loop.time() + grace_s, loop.time() + grace_s + _KILL_S
     told: set[tuple[int, int]] = set()
     pause = _PASS_FIRST_S
-    while living := await trace.living(age_s=age_s() if age_s else None):
+    while True:
         now = loop.time()
-        if now >= give_up:
+        strike = signal.SIGKILL if now >= kill_at else None
+        living = await trace.living(age_s=age_s() if age_s else None, strike=strike)
+        if not living or now >= give_up:
             return
-        if now >= kill_at:
-            for one in living:
-                trace.tell(one, signal.SIGKILL)
+        if strike is not None:
+            for one in living:  # also the kin, which is known only when all are
+                trace.tell(one, strike)
             await asyncio.sleep(pause)
         else:
             for one in living:

@@ -5,7 +5,8 @@ pipe which step failed: it never becomes the program in the wrong place, and its
 cannot be taken for the program's. Once it has entered another file system it imports nothing.
 """
 
-# ruff: noqa: PTH  # pathlib and contextlib would double the time that a start takes
+# pathlib and contextlib would double the time that a start takes.
+# ruff: noqa: PTH110, PTH112, PTH118, PTH123
 
 import errno
 import marshal
@@ -117,7 +118,7 @@ def main(order_fd: int, status_fd: int) -> None:
     try:
         with open(order_fd, "rb") as file:
             order = Order(**marshal.load(file))  # noqa: S302  # written by the agent
-        os.set_inheritable(status_fd, False)  # noqa: FBT003
+        os.set_inheritable(status_fd, False)
         _carry_out(order, status_fd)
     except Failed as failed:
         os.write(status_fd, f"{failed.why}\n{failed.text}".encode(errors="replace")[:4000])
