@@ -1,1 +1,104 @@
-"""The SDK: an ordinary user of the HTTP API, asynchronous or blocking."""
+"""The SDK: an ordinary user of the HTTP API, asynchronous or blocking.
+
+Loads only what is asked for: `Client` needs the standard library alone, `AsyncClient` httpx.
+
+    with Client() as client:
+        for event in client.run(["uptime"], names=["web-1", "web-2"]):
+            ...
+
+    async with AsyncClient(url, token) as client:
+        job = await client.run(script="id", selector="role=web")
+        result = await job.result()
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from farhand.client._async import AsyncClient, AsyncJobHandle
+    from farhand.client._blocking import Client, JobHandle
+    from farhand.client._calls import JobOptions
+    from farhand.client._errors import (
+        BadRequest,
+        ClientError,
+        Conflict,
+        ConnectionFailed,
+        FarhandApiError,
+        NotAllowed,
+        NotConfigured,
+        NotFound,
+        StreamLost,
+        TimedOut,
+        TlsFailed,
+        Unavailable,
+        UnexpectedAnswer,
+        Unreachable,
+    )
+    from farhand.client._events import End, Event, Output, Result, RunChanged, RunResult
+    from farhand.client._shapes import (
+        Agent,
+        Command,
+        Job,
+        Namespace,
+        Param,
+        Run,
+        StreamEnd,
+        Version,
+    )
+
+__all__ = [
+    "Agent",
+    "AsyncClient",
+    "AsyncJobHandle",
+    "BadRequest",
+    "Client",
+    "ClientError",
+    "Command",
+    "Conflict",
+    "ConnectionFailed",
+    "End",
+    "Event",
+    "FarhandApiError",
+    "Job",
+    "JobHandle",
+    "JobOptions",
+    "Namespace",
+    "NotAllowed",
+    "NotConfigured",
+    "NotFound",
+    "Output",
+    "Param",
+    "Result",
+    "Run",
+    "RunChanged",
+    "RunResult",
+    "StreamEnd",
+    "StreamLost",
+    "TimedOut",
+    "TlsFailed",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "Unreachable",
+    "Version",
+]
+
+_MODULES = ("_errors", "_shapes", "_events", "_calls", "_blocking", "_async")
+
+
+def __getattr__(name: str) -> object:
+    """Load the module that defines *name*, and none that comes after it."""
+    import importlib  # noqa: PLC0415
+
+    if name in __all__:
+        for module in _MODULES:
+            found = getattr(importlib.import_module(f"{__name__}.{module}"), name, None)
+            if found is not None:
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+del TYPE_CHECKING  # no name of ours

@@ -1,0 +1,334 @@
+"""The asynchronous client: the verbs of the blocking one, awaited, over httpx.
+
+Holds no rule of the protocol: calls, events and resuming are shared with the blocking client.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
+from types import TracebackType
+from typing import Final, Self, TypeVar, Unpack
+
+import httpx
+
+from farhand.client import _calls as calls
+from farhand.client._calls import ANSWER_BYTES, Answer, Call, JobOptions
+from farhand.client._errors import ClientError, ConnectionFailed, UnexpectedAnswer
+from farhand.client._events import KEEP_BYTES, Event, Gathering, Result, StreamName
+from farhand.client._follow import SILENCE_S, STREAMED, Fetching, Following, Reading
+from farhand.client._local import address_here
+from farhand.client._resume import PATIENCE_S, Notice, Patience, ignored
+from farhand.client._shapes import Agent, Command, Job, Namespace, Page, Run, Version
+from farhand.client._transport import (
+    CONNECT_S,
+    READ_S,
+    Origin,
+    explained,
+    headers_of,
+    origin_of,
+    tls_context,
+)
+
+T = TypeVar("T")
+
+_STALE: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
+class AsyncJobHandle:
+    """A job that was submitted. Iterate it for its events; each iteration begins at the first."""
+
+    def __init__(self, client: "AsyncClient", job: str, runs: tuple[Run, ...] = ()) -> None:
+        self.id = job
+        self.runs = runs
+        self._client = client
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self.events()
+
+    def events(self, *, after: int = 0) -> AsyncIterator[Event]:
+        """Tell what happens to the job until nobody waits for a run of it any more.
+
+        Taken up again after a cut, for as long as the client is patient; then StreamLost.
+        """
+        names = {run.id: run.agent for run in self.runs}
+        patience = self._client.patience(known=bool(names))
+        return self._client.read(Following(self.id, patience, names=names, after=after))
+
+    async def wait(self) -> Job:
+        """Return the job when nobody waits for a run of it any more.
+
+        Asks now and then, and transfers no output. Bound it with asyncio.timeout.
+        """
+        pause = 0.05
+        while not (job := await self._client.get_job(self.id)).done:
+            await asyncio.sleep(pause)
+            pause = min(2.0, pause * 1.5)
+        return job
+
+    async def result(self, *, keep_bytes: int = KEEP_BYTES) -> Result:
+        """Follow the job to its end; return each run with *keep_bytes* of each stream at most."""
+        gathering = Gathering(self.id, self.runs, keep_bytes=keep_bytes)
+        async for event in self:
+            gathering.take(event)
+        return gathering.result()
+
+    async def cancel(self) -> Job:
+        """Ask that every run that is not over be ended."""
+        return await self._client.cancel_job(self.id)
+
+
+class AsyncClient:
+    """A user of one controller. Close it, by `async with`. Belongs to one event loop.
+
+    Takes what `Client` takes, and raises what it raises.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        ca: str | None = None,
+        connect_timeout_s: float = CONNECT_S,
+        read_timeout_s: float = READ_S,
+        patience_s: float = PATIENCE_S,
+        notice: Notice = ignored,
+    ) -> None:
+        found = address_here(url, token, ca)
+        self.url = found.url
+        self._patience_s = patience_s
+        self._notice = notice
+        self._origin = origin_of(found.url)
+        self._timeout = httpx.Timeout(read_timeout_s, connect=connect_timeout_s)
+        self._http = httpx.AsyncClient(
+            headers={**headers_of(found.token), "Accept-Encoding": "identity"},
+            timeout=self._timeout,
+            trust_env=False,
+            verify=tls_context(found.ca) if self._origin.scheme == "https" else False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections that are kept."""
+        await self._http.aclose()
+
+    # --- Jobs and runs
+
+    async def run(
+        self, argv: Sequence[str] | None = None, /, **options: Unpack[JobOptions]
+    ) -> AsyncJobHandle:
+        """Submit a job and return a handle to follow it with."""
+        job = await self.submit(argv, **options)
+        return AsyncJobHandle(self, job.id, job.runs)
+
+    async def submit(
+        self, argv: Sequence[str] | None = None, /, **options: Unpack[JobOptions]
+    ) -> Job:
+        """Submit a job and return it with all its runs as they were made."""
+        return await self._send(calls.submit(argv, options))
+
+    def follow(self, job: str) -> AsyncJobHandle:
+        """Return a handle to a job that was submitted before. Asks nothing yet."""
+        return AsyncJobHandle(self, job)
+
+    async def get_job(self, job: str) -> Job:
+        """Return a job with its first hundred runs."""
+        return await self._send(calls.get_job(job))
+
+    def jobs(self) -> AsyncIterator[Job]:
+        """Tell all jobs, newest first."""
+        return self._pages(calls.jobs)
+
+    async def cancel_job(self, job: str) -> Job:
+        """Ask that every run of a job that is not over be ended."""
+        return await self._send(calls.cancel_job(job))
+
+    async def get_run(self, run: str) -> Run:
+        """Return a run."""
+        return await self._send(calls.get_run(run))
+
+    def runs(
+        self, *, job: str | None = None, agent: str | None = None, state: Sequence[str] = ()
+    ) -> AsyncIterator[Run]:
+        """Tell the runs of a job in the order they were made, or any runs, newest first."""
+        return self._pages(lambda at: calls.runs(at, job=job, agent=agent, state=state))
+
+    async def cancel_run(self, run: str) -> Run:
+        """Ask that a run be ended."""
+        return await self._send(calls.cancel_run(run))
+
+    def output(
+        self, run: str, stream: StreamName = "stdout", *, offset: int = 0
+    ) -> AsyncIterator[bytes]:
+        """Return the bytes that are stored of one stream now, from *offset*."""
+        return self.read(Fetching(run, stream, self.patience(known=False), offset))
+
+    # --- Agents
+
+    def agents(self, selector: str | None = None) -> AsyncIterator[Agent]:
+        """Tell all agents that *selector* takes."""
+        return self._pages(lambda at: calls.agents(at, selector=selector))
+
+    async def get_agent(self, agent: str) -> Agent:
+        """Return an agent by name, id or `IP-MAC`."""
+        return await self._send(calls.get_agent(agent))
+
+    async def rename(self, agent: str, name: str | None) -> Agent:
+        """Give an agent a name; None gives its own back."""
+        return await self._send(calls.rename(agent, name))
+
+    async def relabel(self, agent: str, labels: Mapping[str, str | None]) -> Agent:
+        """Merge *labels* into the given ones; None hides the agent's own."""
+        return await self._send(calls.relabel(agent, labels))
+
+    async def drain(self, agent: str) -> Agent:
+        """Give an agent no new runs; those it has go on."""
+        return await self._send(calls.drain(agent))
+
+    async def undrain(self, agent: str) -> Agent:
+        """Give an agent runs again."""
+        return await self._send(calls.undrain(agent))
+
+    async def remove(self, agent: str) -> None:
+        """Forget an agent; its open runs come to rest."""
+        await self._send(calls.remove(agent))
+
+    async def commands(self, agent: str) -> Sequence[Command]:
+        """Return the agent's catalogue, asked of the agent."""
+        return (await self._send(calls.commands(agent))).items
+
+    async def namespaces(self, agent: str) -> Sequence[Namespace]:
+        """Return the namespaces of the agent's host."""
+        return (await self._send(calls.namespaces(agent))).items
+
+    # --- The controller
+
+    async def version(self) -> Version:
+        """Return who answers, and as whom the token is known."""
+        return await self._send(calls.version())
+
+    async def health(self) -> str:
+        """Return `ok`; raise Unavailable while the controller cannot serve. Needs no token."""
+        return await self._send(calls.health())
+
+    # --- How
+
+    async def _send(self, call: Call[T]) -> T:
+        with _errors(self._origin):
+            try:
+                response = await self._http.send(self._request(call), stream=True)
+            except _STALE:
+                if not call.repeatable:
+                    raise
+                response = await self._http.send(self._request(call), stream=True)
+            async with aclosing(response):
+                answer = await _whole(response)
+        return call.answered(answer)
+
+    def _request(self, call: Call[T], *, silence_s: float | None = None) -> httpx.Request:
+        origin = self._origin
+        url = f"{origin.scheme}://{origin.netloc}{origin.prefix}{call.path}"
+        timeout = self._timeout
+        if silence_s is not None:
+            timeout = httpx.Timeout(silence_s, connect=timeout.connect)
+        return self._http.build_request(
+            call.method, url, content=call.body, headers=call.headers, timeout=timeout
+        )
+
+    async def _pages(self, page: Callable[[str | None], Call[Page[T]]]) -> AsyncIterator[T]:
+        cursor: str | None = None
+        while True:
+            found = await self._send(page(cursor))
+            for item in found.items:
+                yield item
+            cursor = found.next
+            if cursor is None:
+                return
+
+    def patience(self, *, known: bool) -> Patience:
+        """Return how patient a stream of this client is."""
+        return Patience(limit_s=self._patience_s, notice=self._notice, known=known)
+
+    async def read(self, reading: Reading[T]) -> AsyncIterator[T]:
+        """Tell what *reading* makes of the bytes it asks for, over any number of connections."""
+        while not reading.over:
+            try:
+                async with aclosing(self._attempt(reading)) as attempt:
+                    async for found in attempt:
+                        yield found
+            except ClientError as exc:
+                await asyncio.sleep(reading.patience.pause(exc, time.monotonic()))
+
+    async def _attempt(self, reading: Reading[T]) -> AsyncGenerator[T, None]:
+        """Tell what one connection has; raise when more must follow on another."""
+        with _errors(self._origin):
+            request = self._request(reading.call(), silence_s=SILENCE_S)
+            response = await self._http.send(request, stream=True)
+            async with aclosing(response):
+                streamed = response.status_code in STREAMED
+                head = _head(response) if streamed else await _whole(response)
+                if not reading.answered(head):
+                    return
+                async for received in response.aiter_raw():
+                    for found in reading.feed(received) if received else ():
+                        yield found
+                    if reading.over:
+                        return
+        for found in reading.feed(b""):
+            yield found
+
+
+def _head(response: httpx.Response, body: bytes = b"") -> Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, headers, body)
+
+
+async def _whole(response: httpx.Response) -> Answer:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_raw():
+        parts.append(part)
+        size += len(part)
+        if size >= ANSWER_BYTES:
+            raise UnexpectedAnswer(f"the answer has {ANSWER_BYTES} bytes or more")
+    return _head(response, b"".join(parts))
+
+
+@contextmanager
+def _errors(origin: Origin) -> Iterator[None]:
+    """Turn what httpx raises into ClientErrors."""
+    try:
+        yield
+    except httpx.TimeoutException as exc:
+        raise explained(TimeoutError(), origin.netloc) from exc
+    except httpx.NetworkError as exc:
+        raise explained(_cause(exc), origin.netloc) from exc
+    except httpx.RemoteProtocolError as exc:
+        raise ConnectionFailed(f"{origin.netloc} broke its answer off: {exc}") from exc
+    except httpx.HTTPError as exc:
+        raise UnexpectedAnswer(f"{origin.netloc} does not speak HTTP as farhand does") from exc
+
+
+def _cause(exc: BaseException) -> OSError:
+    """Return the operating system's own error below *exc*: the deepest that there is."""
+    found = OSError(str(exc) or type(exc).__name__)
+    below: BaseException | None = exc
+    while below is not None:
+        if isinstance(below, OSError):
+            found = below
+        inner = below.__cause__ or below.__context__
+        if isinstance(inner, ExceptionGroup):
+            inner = inner.exceptions[0]
+        below = inner
+    return found

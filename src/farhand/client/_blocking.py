@@ -1,0 +1,250 @@
+"""The blocking client: every verb as a plain call, output as an iterator.
+
+Holds no rule of the protocol: calls, events and resuming are shared with the asynchronous client.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+from farhand.client import _calls as calls
+from farhand.client._calls import Call, JobOptions
+from farhand.client._errors import ClientError, TimedOut
+from farhand.client._events import KEEP_BYTES, Event, Gathering, Result, StreamName
+from farhand.client._follow import SILENCE_S, STREAMED, Fetching, Following, Reading
+from farhand.client._local import address_here
+from farhand.client._resume import PATIENCE_S, Notice, Patience, ignored
+from farhand.client._shapes import Agent, Command, Job, Namespace, Page, Run, Version
+from farhand.client._transport import CONNECT_S, READ_S, Transport
+
+T = TypeVar("T")
+
+
+class JobHandle:
+    """A job that was submitted. Iterate it for its events; each iteration begins at the first."""
+
+    def __init__(self, client: "Client", job: str, runs: tuple[Run, ...] = ()) -> None:
+        self.id = job
+        self.runs = runs
+        self._client = client
+
+    def __iter__(self) -> Iterator[Event]:
+        return self.events()
+
+    def events(self, *, after: int = 0) -> Iterator[Event]:
+        """Tell what happens to the job until nobody waits for a run of it any more.
+
+        Taken up again after a cut, for as long as the client is patient; then StreamLost.
+        """
+        names = {run.id: run.agent for run in self.runs}
+        patience = self._client.patience(known=bool(names))
+        return self._client.read(Following(self.id, patience, names=names, after=after))
+
+    def wait(self, timeout_s: float | None = None) -> Job:
+        """Return the job when nobody waits for a run of it any more; raise TimedOut before.
+
+        Asks now and then, and transfers no output.
+        """
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        pause = 0.05
+        while not (job := self._client.get_job(self.id)).done:
+            if until is not None:
+                pause = min(pause, until - time.monotonic())
+            if pause <= 0:
+                raise TimedOut(f"{self.id} was not over within {timeout_s:g} s")
+            time.sleep(pause)
+            pause = min(2.0, pause * 1.5)
+        return job
+
+    def result(self, *, keep_bytes: int = KEEP_BYTES) -> Result:
+        """Follow the job to its end; return each run with *keep_bytes* of each stream at most."""
+        gathering = Gathering(self.id, self.runs, keep_bytes=keep_bytes)
+        for event in self:
+            gathering.take(event)
+        return gathering.result()
+
+    def cancel(self) -> Job:
+        """Ask that every run that is not over be ended."""
+        return self._client.cancel_job(self.id)
+
+
+class Client:
+    """A user of one controller. Close it, by `with`. May be used from several threads.
+
+    *url*, *token* and *ca* default to FARHAND_URL, FARHAND_TOKEN and FARHAND_CA, then to what a
+    controller on this machine left for its own user. *connect_timeout_s* bounds connecting,
+    *read_timeout_s* each wait for an answer; *patience_s* is how long a stream that was cut is
+    taken up again, and *notice* is told of it. Every verb may raise Unreachable, NotAllowed,
+    Unavailable and UnexpectedAnswer.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        ca: str | None = None,
+        connect_timeout_s: float = CONNECT_S,
+        read_timeout_s: float = READ_S,
+        patience_s: float = PATIENCE_S,
+        notice: Notice = ignored,
+    ) -> None:
+        found = address_here(url, token, ca)
+        self.url = found.url
+        self._patience_s = patience_s
+        self._notice = notice
+        self._transport = Transport(
+            found.url, found.token, ca=found.ca, connect_s=connect_timeout_s, read_s=read_timeout_s
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._transport.close()
+
+    # --- Jobs and runs
+
+    def run(self, argv: Sequence[str] | None = None, /, **options: Unpack[JobOptions]) -> JobHandle:
+        """Submit a job and return a handle to follow it with.
+
+        Raises BadRequest (`no-targets`, `ambiguous-name`, …), NotFound (`unknown-agent`), Conflict.
+        """
+        job = self.submit(argv, **options)
+        return JobHandle(self, job.id, job.runs)
+
+    def submit(self, argv: Sequence[str] | None = None, /, **options: Unpack[JobOptions]) -> Job:
+        """Submit a job and return it with all its runs as they were made. Raises as `run`."""
+        return self._send(calls.submit(argv, options))
+
+    def follow(self, job: str) -> JobHandle:
+        """Return a handle to a job that was submitted before. Asks nothing yet."""
+        return JobHandle(self, job)
+
+    def get_job(self, job: str) -> Job:
+        """Return a job with its first hundred runs; raise NotFound."""
+        return self._send(calls.get_job(job))
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield all jobs, newest first."""
+        return self._pages(calls.jobs)
+
+    def cancel_job(self, job: str) -> Job:
+        """Ask that every run of a job that is not over be ended; raise NotFound."""
+        return self._send(calls.cancel_job(job))
+
+    def get_run(self, run: str) -> Run:
+        """Return a run; raise NotFound."""
+        return self._send(calls.get_run(run))
+
+    def runs(
+        self, *, job: str | None = None, agent: str | None = None, state: Sequence[str] = ()
+    ) -> Iterator[Run]:
+        """Yield the runs of a job in the order they were made, or any runs, newest first."""
+        return self._pages(lambda at: calls.runs(at, job=job, agent=agent, state=state))
+
+    def cancel_run(self, run: str) -> Run:
+        """Ask that a run be ended; raise NotFound."""
+        return self._send(calls.cancel_run(run))
+
+    def output(
+        self, run: str, stream: StreamName = "stdout", *, offset: int = 0
+    ) -> Iterator[bytes]:
+        """Return the bytes that are stored of one stream now, from *offset*; raise NotFound."""
+        return self.read(Fetching(run, stream, self.patience(known=False), offset))
+
+    # --- Agents
+
+    def agents(self, selector: str | None = None) -> Iterator[Agent]:
+        """Yield all agents that *selector* takes; raise BadRequest for one that is wrong."""
+        return self._pages(lambda at: calls.agents(at, selector=selector))
+
+    def get_agent(self, agent: str) -> Agent:
+        """Return an agent by name, id or `IP-MAC`; raise NotFound, or BadRequest for two."""
+        return self._send(calls.get_agent(agent))
+
+    def rename(self, agent: str, name: str | None) -> Agent:
+        """Give an agent a name; None gives its own back. Raises BadRequest, NotFound."""
+        return self._send(calls.rename(agent, name))
+
+    def relabel(self, agent: str, labels: Mapping[str, str | None]) -> Agent:
+        """Merge *labels* into the given ones; None hides the agent's own."""
+        return self._send(calls.relabel(agent, labels))
+
+    def drain(self, agent: str) -> Agent:
+        """Give an agent no new runs; those it has go on."""
+        return self._send(calls.drain(agent))
+
+    def undrain(self, agent: str) -> Agent:
+        """Give an agent runs again."""
+        return self._send(calls.undrain(agent))
+
+    def remove(self, agent: str) -> None:
+        """Forget an agent; its open runs come to rest."""
+        self._send(calls.remove(agent))
+
+    def commands(self, agent: str) -> Sequence[Command]:
+        """Return the agent's catalogue, asked of the agent; raise Unavailable when it is away."""
+        return self._send(calls.commands(agent)).items
+
+    def namespaces(self, agent: str) -> Sequence[Namespace]:
+        """Return the namespaces of the agent's host; raise Unavailable when it is away."""
+        return self._send(calls.namespaces(agent)).items
+
+    # --- The controller
+
+    def version(self) -> Version:
+        """Return who answers, and as whom the token is known."""
+        return self._send(calls.version())
+
+    def health(self) -> str:
+        """Return `ok`; raise Unavailable while the controller cannot serve. Needs no token."""
+        return self._send(calls.health())
+
+    # --- How
+
+    def _send(self, call: Call[T]) -> T:
+        return self._transport.send(call)
+
+    def _pages(self, page: Callable[[str | None], Call[Page[T]]]) -> Iterator[T]:
+        cursor: str | None = None
+        while True:
+            found = self._send(page(cursor))
+            yield from found.items
+            cursor = found.next
+            if cursor is None:
+                return
+
+    def patience(self, *, known: bool) -> Patience:
+        """Return how patient a stream of this client is."""
+        return Patience(limit_s=self._patience_s, notice=self._notice, known=known)
+
+    def read(self, reading: Reading[T]) -> Iterator[T]:
+        """Yield what *reading* makes of the bytes it asks for, over any number of connections."""
+        while not reading.over:
+            try:
+                yield from self._attempt(reading)
+            except ClientError as exc:
+                pause = reading.patience.pause(exc, time.monotonic())
+                time.sleep(pause)
+
+    def _attempt(self, reading: Reading[T]) -> Iterator[T]:
+        """Yield what one connection has; raise when more must follow on another."""
+        with self._transport.open(reading.call()) as stream:
+            head = stream.head if stream.head.status in STREAMED else stream.whole()
+            if not reading.answered(head):
+                return
+            stream.patient(SILENCE_S)
+            while not reading.over:
+                received = stream.read()
+                yield from reading.feed(received)

@@ -1,0 +1,311 @@
+"""Each thing that can be asked of the controller, as a value: what to send, how to read the answer.
+
+Does no I/O: the blocking and the asynchronous client send the same calls, each in its own way.
+"""
+
+import base64
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypedDict, TypeVar
+from urllib.parse import quote, urlencode
+
+from farhand.client._errors import BadRequest, FarhandApiError, UnexpectedAnswer, error_for
+from farhand.client._shapes import (
+    Agent,
+    Command,
+    Job,
+    Namespace,
+    Page,
+    Run,
+    Version,
+    entries,
+    page_of,
+    read_agent,
+    read_command,
+    read_job,
+    read_namespace,
+    read_run,
+    read_version,
+)
+
+T = TypeVar("T")
+
+ANSWER_BYTES: Final = 64 * 1024 * 1024  # the largest answer that is read into memory
+PAGE: Final = 1_000
+API: Final = "/api/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: *headers* have lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """One request. *repeatable*: sent twice, it does no more than once.
+
+    *read* turns an answer below 400 into a value; `answered` does the same for any answer.
+    """
+
+    method: str
+    path: str
+    read: Callable[[Answer], T]
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True
+
+    def answered(self, answer: Answer) -> T:
+        """Return what the answer says; raise the FarhandApiError that it stands for."""
+        if answer.status >= 400:
+            raise refusal(answer)
+        if not 200 <= answer.status < 300:
+            raise UnexpectedAnswer(
+                f"{self.path} answered with status {answer.status}; is this a farhand controller?"
+            )
+        return self.read(answer)
+
+
+class JobOptions(TypedDict, total=False):
+    """What a job can have beside its argv; absent or None takes the controller's default.
+
+    What to run: *argv* as the argument, or *script* (text), or *command* (ident) with *params*.
+    Where: *names* (names, ids or `IP-MAC`), or *selector*, or *all_agents*. *stdin* bytes;
+    *namespaces_of* is (pid, kinds); *output_limit_bytes* of each stream; times in seconds.
+    """
+
+    script: str | None
+    command: str | None
+    params: Mapping[str, str | int | bool] | None
+    names: str | Sequence[str] | None
+    selector: str | None
+    all_agents: bool
+    stdin: bytes | None
+    env: Mapping[str, str] | None
+    cwd: str | None
+    user: str | None
+    namespaces_of: tuple[int, Sequence[str]] | None
+    timeout_s: float | None
+    queue_ttl_s: float | None
+    output_limit_bytes: int | None
+    nice: int | None
+    rlimits: Mapping[str, int] | None
+    keep_children: bool | None
+    idempotency_key: str | None
+
+
+_PLAIN: Final = (
+    *("script", "command", "params", "env", "cwd", "user", "timeout_s", "queue_ttl_s"),
+    *("output_limit_bytes", "nice", "rlimits", "keep_children"),
+)
+
+
+def job_body(argv: Sequence[str] | None, options: JobOptions) -> dict[str, Any]:
+    """Return the JSON of a job; raise TypeError for an argv that is one string."""
+    if isinstance(argv, str):
+        raise TypeError("argv is a list of strings, not one string; nothing is split by a shell")
+    given: Mapping[str, Any] = options
+    body: dict[str, Any] = {name: given[name] for name in _PLAIN if given.get(name) is not None}
+    targets: dict[str, Any] = {}
+    names = options.get("names")
+    if names is not None:
+        targets["names"] = [names] if isinstance(names, str) else list(names)
+    if (selector := options.get("selector")) is not None:
+        targets["selector"] = selector
+    if options.get("all_agents"):
+        targets["all"] = True
+    body["targets"] = targets
+    if argv is not None:
+        body["argv"] = list(argv)
+    if stdin := options.get("stdin"):
+        body["stdin_base64"] = base64.b64encode(stdin).decode("ascii")
+    if (namespaces_of := options.get("namespaces_of")) is not None:
+        pid, kinds = namespaces_of
+        body["namespaces_of"] = {"pid": pid, "kinds": list(kinds)}
+    return body
+
+
+# --- Answers ------------------------------------------------------------------------------
+
+
+def parsed(answer: Answer) -> Any:
+    """Return the answer's JSON; raise UnexpectedAnswer when it is none."""
+    try:
+        return json.loads(answer.body)
+    except ValueError as exc:
+        raise UnexpectedAnswer(
+            f"the answer (status {answer.status}) is not JSON; is this a farhand controller?"
+        ) from exc
+
+
+def _as(read: Callable[[object], T]) -> Callable[[Answer], T]:
+    return lambda answer: read(parsed(answer))
+
+
+def _nothing(answer: Answer) -> None:
+    del answer
+
+
+def refusal(answer: Answer) -> FarhandApiError:
+    """Return the error that an answer of 400 or more is; foreign ones keep their status."""
+    try:
+        problem = entries(parsed(answer))
+    except UnexpectedAnswer:
+        problem = {}
+    return problem_error(problem, answer.status, answer.headers.get("retry-after", ""))
+
+
+def problem_error(
+    problem: Mapping[str, Any], status: int, retry_after: str = ""
+) -> FarhandApiError:
+    """Return the error that a problem+json object is."""
+    detail = problem.get("detail") or problem.get("title") or f"the answer has status {status}"
+    known = ("type", "title", "status", "detail", "code", "instance")
+    return error_for(status)(
+        str(detail),
+        status=status,
+        code=str(problem.get("code") or f"http-{status}"),
+        details={name: value for name, value in problem.items() if name not in known},
+        retry_after_s=float(retry_after) if retry_after.isdecimal() else None,
+    )
+
+
+# --- Calls --------------------------------------------------------------------------------
+
+
+def path_of(*parts: str, **query: str | int | Sequence[str] | None) -> str:
+    """Return the path below the base URL, each part quoted; None and empty lists leave no trace."""
+    given = {name: value for name, value in query.items() if value is not None}
+    asked = urlencode(given, doseq=True)
+    path = "/".join((API, *(quote(part, safe="") for part in parts)))
+    return f"{path}?{asked}" if asked else path
+
+
+def _json(value: object) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as exc:
+        raise BadRequest(
+            "an argument is not valid UTF-8; put such bytes into --stdin or a file",
+            status=400,
+            code="invalid-body",
+        ) from exc
+
+
+def _sending(
+    method: str, path: str, read: Callable[[object], T], body: object = None, **headers: str
+) -> Call[T]:
+    sent = None if body is None else _json(body)
+    kind = {} if body is None else {"Content-Type": "application/json"}
+    return Call(method=method, path=path, read=_as(read), body=sent, headers={**kind, **headers})
+
+
+def submit(argv: Sequence[str] | None, options: JobOptions) -> Call[Job]:
+    """Ask for a job. With its key it may be sent again, and is still one job."""
+    key = options.get("idempotency_key") or secrets.token_urlsafe(18)
+    headers = {"Idempotency-Key": key}
+    return _sending("POST", path_of("jobs"), read_job, job_body(argv, options), **headers)
+
+
+def get_job(job: str) -> Call[Job]:
+    """Ask for one job."""
+    return _sending("GET", path_of("jobs", job), read_job)
+
+
+def jobs(cursor: str | None, limit: int = PAGE) -> Call[Page[Job]]:
+    """Ask for a page of jobs, newest first."""
+    return _sending("GET", path_of("jobs", cursor=cursor, limit=limit), page_of(read_job))
+
+
+def cancel_job(job: str) -> Call[Job]:
+    """Ask that every run of a job that is not over be ended."""
+    return _sending("POST", path_of("jobs", job, "cancel"), read_job)
+
+
+def get_run(run: str) -> Call[Run]:
+    """Ask for one run."""
+    return _sending("GET", path_of("runs", run), read_run)
+
+
+def runs(
+    cursor: str | None,
+    limit: int = PAGE,
+    *,
+    job: str | None = None,
+    agent: str | None = None,
+    state: Sequence[str] = (),
+) -> Call[Page[Run]]:
+    """Ask for a page of runs: of one job in the order they were made, else newest first."""
+    path = path_of("runs", job=job, agent=agent, state=state, cursor=cursor, limit=limit)
+    return _sending("GET", path, page_of(read_run))
+
+
+def cancel_run(run: str) -> Call[Run]:
+    """Ask that a run be ended."""
+    return _sending("POST", path_of("runs", run, "cancel"), read_run)
+
+
+def get_agent(agent: str) -> Call[Agent]:
+    """Ask for one agent by name, id or `IP-MAC`."""
+    return _sending("GET", path_of("agents", agent), read_agent)
+
+
+def agents(
+    cursor: str | None, limit: int = PAGE, *, selector: str | None = None
+) -> Call[Page[Agent]]:
+    """Ask for a page of agents."""
+    path = path_of("agents", selector=selector, cursor=cursor, limit=limit)
+    return _sending("GET", path, page_of(read_agent))
+
+
+def rename(agent: str, name: str | None) -> Call[Agent]:
+    """Give an agent a name; None gives its own back."""
+    return _sending("PATCH", path_of("agents", agent), read_agent, {"name": name})
+
+
+def relabel(agent: str, labels: Mapping[str, str | None]) -> Call[Agent]:
+    """Merge *labels* into the given ones; None hides the agent's own."""
+    return _sending("PATCH", path_of("agents", agent), read_agent, {"labels": dict(labels)})
+
+
+def drain(agent: str) -> Call[Agent]:
+    """Give an agent no new runs."""
+    return _sending("POST", path_of("agents", agent, "drain"), read_agent)
+
+
+def undrain(agent: str) -> Call[Agent]:
+    """Give an agent runs again."""
+    return _sending("POST", path_of("agents", agent, "undrain"), read_agent)
+
+
+def remove(agent: str) -> Call[None]:
+    """Forget an agent. A second time is an error, so it is never sent again unasked."""
+    path = path_of("agents", agent)
+    return Call(method="DELETE", path=path, read=_nothing, repeatable=False)
+
+
+def commands(agent: str) -> Call[Page[Command]]:
+    """Ask an agent for its catalogue."""
+    return _sending("GET", path_of("agents", agent, "commands"), page_of(read_command))
+
+
+def namespaces(agent: str) -> Call[Page[Namespace]]:
+    """Ask an agent for the namespaces of its host."""
+    return _sending("GET", path_of("agents", agent, "namespaces"), page_of(read_namespace))
+
+
+def version() -> Call[Version]:
+    """Ask who answers."""
+    return _sending("GET", path_of("version"), read_version)
+
+
+def health() -> Call[str]:
+    """Ask whether the controller can serve; Unavailable while it cannot. Needs no token."""
+    return Call(
+        method="GET", path="/readyz", read=lambda got: str(entries(parsed(got)).get("status"))
+    )
