@@ -333,6 +333,7 @@ class Link(asyncio.Protocol):
         if self._stage in {Stage.CLOSING, Stage.CLOSED}:
             return
         if self._stage is Stage.HTTP2 and not self._paused:
+            self._core.abandon(reason)  # or else calls would be asked for more to write
             try:
                 self._write(self._core.take(_TAKE_BYTES))
                 self._core.terminate()

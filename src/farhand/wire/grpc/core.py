@@ -200,6 +200,8 @@ class Core:
         """Let a handler's failure end its own call and nothing else."""
         try:
             action(*args)
+        except CallEnded as exc:  # it sent on a call that was over before it could know
+            stream.fail(exc.status, exc.message, EndedBy.LINK)
         except Exception:
             log.exception("call.fault path=%s peer=%s", stream.path, self._shell.peer)
             stream.fail(Status.INTERNAL, "the handler of the call failed", EndedBy.FAULT)

@@ -165,6 +165,7 @@ class ServerLink(Link):
         self._greet_due = now + self.limits.handshake_deadline_s
         self._idle_due = now + self.limits.first_message_deadline_s
         self.schedule(self._greet_due)
+        self.schedule(self._idle_due)
         self.start_keepalive()
 
     def on_first_bytes(self, data: bytes) -> bytes:

@@ -289,11 +289,11 @@ class Stream:
         if http_status != b"200":
             self._engine.reset(self, Status.CANCELLED)
             self._conclude(end_from_http(http_status))
+        elif b"grpc-status" in fields:  # nothing but a status; grpclib leaves content-type out
+            self.heard_trailers(headers)
         elif not fields.get(b"content-type", b"").startswith(b"application/grpc"):
             self._engine.reset(self, Status.CANCELLED)
             self._conclude(CallEnd(Status.UNKNOWN, "the answer's content-type is not gRPC"))
-        elif b"grpc-status" in fields:
-            self.heard_trailers(headers)
         elif self.end is None:
             self.handler.on_headers(metadata_from(headers))
 
