@@ -82,9 +82,9 @@ class Ledger(Protocol):
 
     def put_run(self, run: Run) -> None: ...
 
-    def open_runs(self, owner: AgentId | JobId) -> Sequence[Run]:
-        """Runs of an agent or of a job that are neither final nor lost."""
-        ...
+    def open_runs_of(self, agent: AgentId) -> Sequence[Run]: ...
+
+    def open_runs_in(self, job: JobId) -> Sequence[Run]: ...
 
     def kept(self, run: RunId, stream: StreamName) -> int: ...
 
@@ -150,11 +150,12 @@ def _add_job(change: AddJob, ledger: Ledger) -> Outcome:
         known = ledger.repeat(repeat.by, repeat.key)
         if known is not None and known[0].until > job.created_at:
             return Repeated(known[1], same=known[0].digest == repeat.digest)
-        ledger.put_repeat(repeat, job.id)
     tally = Tally({}, cancel_requested=job.cancel_requested)
     for run in change.runs:
         tally.counts[run.state] = tally.counts.get(run.state, 0) + 1
     ledger.add_job(job, change.runs, tally)
+    if repeat is not None:
+        ledger.put_repeat(repeat, job.id)
     if tally.open == 0:
         _write_event(ledger, job.id, tally, Event(seq=0, kind="end", at=job.created_at))
     return Added()
@@ -166,7 +167,7 @@ def _cancel_job(change: CancelJob, ledger: Ledger) -> Outcome:
         return Lost()
     tally.cancel_requested = True
     ledger.put_tally(change.job, tally)
-    for run in ledger.open_runs(change.job):
+    for run in ledger.open_runs_in(change.job):
         _cancel(run, change.at, ledger)
     return Done()
 
@@ -338,7 +339,7 @@ def _edit_agent(change: EditAgent, ledger: Ledger) -> Outcome:
 def _remove_agent(change: RemoveAgent, ledger: Ledger) -> Outcome:
     if ledger.epoch(change.agent) is None:
         return Lost()
-    for run in ledger.open_runs(change.agent):
+    for run in ledger.open_runs_of(change.agent):
         rest = RunState.CANCELLED if run.state in WAITING else RunState.LOST
         _moved(run, rest, change.at, {"why": Why.AGENT_REMOVED}, ledger)
     ledger.drop_agent(change.agent)

@@ -80,9 +80,13 @@ class _Rows:
     def put_run(self, run: Run) -> None:
         self.runs[run.id].run = run
 
-    def open_runs(self, owner: AgentId | JobId) -> Sequence[Run]:
-        job = self.jobs.get(JobId(owner))
-        ids: Iterable[RunId] = job.runs if job else self.runs_of.get(AgentId(owner), ())
+    def open_runs_of(self, agent: AgentId) -> Sequence[Run]:
+        return self._open(self.runs_of.get(agent, ()))
+
+    def open_runs_in(self, job: JobId) -> Sequence[Run]:
+        return self._open(self.jobs[job].runs)
+
+    def _open(self, ids: Iterable[RunId]) -> Sequence[Run]:
         return [run for run in (self.runs[id_].run for id_ in ids) if run.state in OPEN]
 
     def kept(self, run: RunId, stream: StreamName) -> int:

@@ -1,0 +1,265 @@
+"""The rows of one SQLite transaction: looked up once, changed in memory, written together.
+
+Begins and ends no transaction. After a rollback a ledger is thrown away.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from farhand.domain.agent import Agent
+from farhand.domain.ids import AgentId, JobId, RunId
+from farhand.domain.job import Job
+from farhand.domain.output import StreamName
+from farhand.domain.run import Run
+from farhand.ports import Event, Record, Repeat
+from farhand.storage import statements as sql
+from farhand.storage.changes import Tally
+from farhand.storage.files import OutputFiles
+from farhand.storage.rows import (
+    Row,
+    Values,
+    agent_of,
+    agent_values,
+    event_values,
+    job_values,
+    record_values,
+    run_of,
+    run_values,
+    tally_of,
+    tally_values,
+)
+
+_PRUNED_RUNS: Final = 5_000  # of all the jobs of one Prune, when it is more than one job
+
+
+@dataclass(slots=True)
+class _RunRow:
+    n: int
+    run: Run
+    kept: dict[StreamName, int]
+
+
+@dataclass(slots=True)
+class _JobRow:
+    n: int
+    tally: Tally
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Bytes for one row of output."""
+
+    offset: int
+    parts: list[bytes]
+
+
+class SqlLedger:
+    """A Ledger over one transaction. `flush` writes what was put; nothing is read back.
+
+    The first *inline_bytes* of a stream become rows; *files* take the rest at once, for they are
+    synced before the commit. *doomed* are the runs whose files go after it.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, files: OutputFiles, inline_bytes: int
+    ) -> None:
+        self.doomed: list[str] = []
+        self._db = connection
+        self._files = files
+        self._inline_bytes = inline_bytes
+        self._jobs: dict[JobId, _JobRow] = {}
+        self._moved_jobs: dict[JobId, _JobRow] = {}
+        self._runs: dict[RunId, _RunRow] = {}
+        self._moved_runs: dict[RunId, _RunRow] = {}
+        self._agents: dict[AgentId, Agent] = {}
+        self._moved_agents: dict[AgentId, Agent] = {}
+        self._epochs: dict[AgentId, int | None] = {}
+        self._events: list[Values] = []
+        self._pieces: dict[tuple[int, StreamName], _Piece] = {}
+        self._records: list[Values] = []
+
+    def flush(self) -> None:
+        """Write all that was put, so that statements see it."""
+        write = self._db.executemany
+        if self._moved_runs:
+            write(sql.SET_RUN, [_run_values(row) for row in self._moved_runs.values()])
+            self._moved_runs.clear()
+        if self._moved_jobs:
+            rows = self._moved_jobs.values()
+            write(sql.SET_TALLY, [{"job_n": row.n, **tally_values(row.tally)} for row in rows])
+            self._moved_jobs.clear()
+        if self._moved_agents:
+            write(sql.PUT_AGENT, [agent_values(agent) for agent in self._moved_agents.values()])
+            self._moved_agents.clear()
+        if self._events:
+            write(sql.ADD_EVENT, self._events)
+            self._events.clear()
+        if self._pieces:
+            write(sql.ADD_OUTPUT, [_piece_values(*item) for item in self._pieces.items()])
+            self._pieces.clear()
+        if self._records:
+            write(sql.ADD_RECORD, self._records)
+            self._records.clear()
+
+    def _one(self, statement: str, values: Values) -> Row | None:
+        rows = self._db.execute(statement, values).fetchall()
+        return rows[0] if rows else None
+
+    # --- jobs
+
+    def _job_row(self, job: JobId) -> _JobRow | None:
+        row = self._jobs.get(job)
+        if row is None:
+            found = self._one(sql.TALLY, {"job": job})
+            if found is None:
+                return None
+            row = self._jobs[job] = _JobRow(found[0], tally_of(found))
+        return row
+
+    def tally(self, job: JobId) -> Tally | None:
+        row = self._job_row(job)
+        return row.tally if row else None
+
+    def put_tally(self, job: JobId, tally: Tally) -> None:
+        row = self._jobs[job]
+        row.tally = tally
+        self._moved_jobs[job] = row
+
+    def add_job(self, job: Job, runs: Sequence[Run], tally: Tally) -> None:
+        ((n,),) = self._db.execute(sql.ADD_JOB, job_values(job, tally)).fetchall()
+        self._jobs[job.id] = _JobRow(n, tally)
+        self._db.executemany(sql.ADD_RUN, ({"job_n": n, **run_values(run)} for run in runs))
+
+    def repeat(self, by: str, key: str) -> tuple[Repeat, JobId] | None:
+        found = self._one(sql.REPEAT, {"caller": by, "key": key})
+        if found is None:
+            return None
+        digest, until, job = found
+        return Repeat(by=by, key=key, digest=digest, until=until), JobId(job)
+
+    def put_repeat(self, repeat: Repeat, job: JobId) -> None:
+        values = {"caller": repeat.by, "key": repeat.key, "digest": repeat.digest}
+        n = self._jobs[job].n
+        self._db.execute(sql.PUT_REPEAT, {**values, "until": repeat.until, "job_n": n})
+
+    def add_event(self, job: JobId, event: Event) -> None:
+        self._events.append(event_values(self._jobs[job].n, event))
+
+    # --- runs
+
+    def _run_row(self, run: RunId) -> _RunRow | None:
+        row = self._runs.get(run)
+        if row is None:
+            found = self._one(sql.RUN_ROW, {"run": run})
+            if found is None:
+                return None
+            row = self._runs[run] = _run_row(found)
+        return row
+
+    def run(self, run: RunId) -> Run | None:
+        row = self._run_row(run)
+        return row.run if row else None
+
+    def put_run(self, run: Run) -> None:
+        row = self._runs[run.id]
+        row.run = run
+        self._moved_runs[run.id] = row
+
+    def open_runs_of(self, agent: AgentId) -> Sequence[Run]:
+        return self._open_runs(sql.OPEN_RUNS_OF_AGENT, agent)
+
+    def open_runs_in(self, job: JobId) -> Sequence[Run]:
+        return self._open_runs(sql.OPEN_RUNS_OF_JOB, job)
+
+    def _open_runs(self, statement: str, owner: str) -> Sequence[Run]:
+        self.flush()
+        rows = [_run_row(row) for row in self._db.execute(statement, {"owner": owner}).fetchall()]
+        self._runs.update((row.run.id, row) for row in rows)
+        return [row.run for row in rows]
+
+    def kept(self, run: RunId, stream: StreamName) -> int:
+        row = self._run_row(run)
+        return row.kept[stream] if row else 0
+
+    def keep(self, run: RunId, stream: StreamName, offset: int, data: bytes) -> None:
+        row = self._runs[run]
+        inline = data[: max(0, self._inline_bytes - offset)]
+        if inline:
+            piece = self._pieces.setdefault((row.n, stream), _Piece(offset, []))
+            piece.parts.append(inline)
+        if len(inline) < len(data):
+            rest = memoryview(data)[len(inline) :]
+            self._files.write(run, stream, offset + len(inline) - self._inline_bytes, rest)
+        row.kept[stream] = offset + len(data)
+        self._moved_runs[run] = row
+
+    # --- agents
+
+    def epoch(self, agent: AgentId) -> int | None:
+        if agent not in self._epochs:
+            found = self._one(sql.EPOCH, {"agent": agent})
+            self._epochs[agent] = found[0] if found else None
+        return self._epochs[agent]
+
+    def agent(self, agent: AgentId) -> Agent | None:
+        if agent not in self._agents:
+            found = self._one(sql.AGENT, {"agent": agent})
+            if found is None:
+                return None
+            self._agents[agent] = agent_of(found)
+        return self._agents[agent]
+
+    def put_agent(self, agent: Agent) -> None:
+        self._agents[agent.id] = self._moved_agents[agent.id] = agent
+        self._epochs[agent.id] = agent.epoch
+
+    def drop_agent(self, agent: AgentId) -> None:
+        self._db.execute(sql.DROP_AGENT, {"agent": agent})
+        self._agents.pop(agent, None)
+        self._moved_agents.pop(agent, None)
+        self._epochs[agent] = None
+
+    # --- the rest
+
+    def add_record(self, record: Record) -> None:
+        self._records.append(record_values(record))
+
+    def prune(self, before: float, at: float, limit: int) -> int:
+        self.flush()
+        old = self._db.execute(sql.OLD_JOBS, {"before": before, "limit": limit}).fetchall()
+        jobs = runs = 0
+        for n, counts in old:
+            runs += sum(tally_of((n, counts, 0, False)).counts.values())
+            if jobs and runs > _PRUNED_RUNS:
+                break  # the next Prune takes it
+            self._doom_files(n)
+            self._db.execute(sql.DELETE_JOB, {"job_n": n})
+            jobs += 1
+        self._db.execute(sql.FORGET_REPEATS, {"at": at})
+        self._jobs.clear()
+        self._runs.clear()
+        return jobs
+
+    def _doom_files(self, job_n: int) -> None:
+        values = {"job_n": job_n, "inline_bytes": self._inline_bytes}
+        found = [run for (run,) in self._db.execute(sql.LARGE_RUNS_OF_JOB, values).fetchall()]
+        self._db.executemany(sql.ADD_DOOMED, [{"run_id": run} for run in found])
+        self.doomed.extend(found)
+
+
+def _run_row(row: Row) -> _RunRow:
+    n, stdout, stderr = row[20:]
+    return _RunRow(n, run_of(row), {StreamName.STDOUT: stdout, StreamName.STDERR: stderr})
+
+
+def _run_values(row: _RunRow) -> Values:
+    kept = {f"{stream.value}_kept": length for stream, length in row.kept.items()}
+    return {**run_values(row.run), **kept, "run_n": row.n}
+
+
+def _piece_values(where: tuple[int, StreamName], piece: _Piece) -> Values:
+    run_n, stream = where
+    data = b"".join(piece.parts)
+    return {"run_n": run_n, "stream": stream.value, "offset": piece.offset, "data": data}

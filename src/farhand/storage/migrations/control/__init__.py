@@ -1,0 +1,1 @@
+"""The migrations of the control database, in the order of their numbers."""

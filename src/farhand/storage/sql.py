@@ -1,0 +1,309 @@
+"""The store of one org in SQLite: one thread writes, a few read, large output stands in files.
+
+Holds no rule of its own: changes.py says what a change means, statements.py how it is written.
+"""
+
+import asyncio
+import json
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from heapq import merge
+from itertools import islice
+from pathlib import Path
+from typing import Final, TypeVar
+
+from farhand.domain.agent import Agent
+from farhand.domain.ids import AgentId, JobId, OrgId, RunId
+from farhand.domain.job import Job
+from farhand.domain.limits import MIB
+from farhand.domain.output import StreamName
+from farhand.domain.run import Run, RunState
+from farhand.errors import StoreUnavailable
+from farhand.ports import AddJob, Append, Change, Event, Outcome, Page, Record, RunFilter
+from farhand.storage import statements as sql
+from farhand.storage.cursors import cursor_of, listing_of, number_of, place_of
+from farhand.storage.files import OutputFiles
+from farhand.storage.migrations import upgrade
+from farhand.storage.readers import Readers
+from farhand.storage.rows import Row, Values, agent_of, event_of, job_of, record_of, run_of
+from farhand.storage.sqlite import connect, explained
+from farhand.storage.writer import Call, Counters, Writer
+
+T = TypeVar("T")
+
+QUEUE_CHANGES: Final = 20_000
+QUEUE_BYTES: Final = 64 * MIB
+
+_FIRST: Final = 0  # below every number
+_LAST: Final = 1 << 62  # above every number
+
+
+class Door:
+    """The bounded way to a writer: calls go in in their order, and wait outside while it is full.
+
+    A call goes in when fewer than *changes* changes and *size* bytes are inside; one call may
+    exceed both. Lives on one loop.
+    """
+
+    def __init__(self, *, changes: int = QUEUE_CHANGES, size: int = QUEUE_BYTES) -> None:
+        self._changes = changes
+        self._bytes = size
+        self._outside: deque[Call] = deque()
+        self._futures: dict[Call, asyncio.Future[Sequence[Outcome]]] = {}
+        self._inside_changes = 0
+        self._inside_bytes = 0
+
+    async def pass_in(self, call: Call, submit: Callable[[Call], None]) -> Sequence[Outcome]:
+        """Hand *call* to *submit* when there is room; return its outcomes or raise its error."""
+        future: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
+        self._futures[call] = future
+        self._outside.append(call)
+        self._let_in(submit)
+        return await future
+
+    def settled(self, calls: Sequence[Call], submit: Callable[[Call], None]) -> None:
+        """Answer the callers of *calls*, and let in who fits now."""
+        for call in calls:
+            self._inside_changes -= len(call.changes)
+            self._inside_bytes -= _size_of(call)
+            future = self._futures.pop(call)
+            if future.done():
+                continue  # the caller has left
+            if call.error is None:
+                future.set_result([call.outcomes[n] for n in range(len(call.changes))])
+            else:
+                future.set_exception(call.error)
+        self._let_in(submit)
+
+    def _let_in(self, submit: Callable[[Call], None]) -> None:
+        while self._outside:
+            if self._inside_changes >= self._changes or self._inside_bytes >= self._bytes:
+                return
+            call = self._outside.popleft()
+            if self._futures[call].cancelled():
+                del self._futures[call]
+                continue
+            self._inside_changes += len(call.changes)
+            self._inside_bytes += _size_of(call)
+            submit(call)
+
+
+def _size_of(call: Call) -> int:
+    """About how many bytes a waiting call holds."""
+    size = 0
+    for change in call.changes:
+        match change:
+            case Append():
+                size += 512 + len(change.chunk.data)
+            case AddJob():
+                size += 2048 + len(change.job.spec.stdin) + 1024 * len(change.runs)
+            case _:
+                size += 512
+    return size
+
+
+class SqlStore:
+    """A Store of one org in a directory of its own. Open it with `open_sql_store`."""
+
+    def __init__(
+        self, db: sqlite3.Connection, path: Path, files: OutputFiles, inline_bytes: int
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._files = files
+        self._inline_bytes = inline_bytes
+        self._door = Door()
+        self._closed = False
+        self._readers = Readers(path)
+        self._writer = Writer(db, files, inline_bytes, self._settle)
+
+    @property
+    def counters(self) -> Counters:
+        """What the writer has done since the store was opened."""
+        return self._writer.counters
+
+    async def close(self) -> None:
+        """Carry out what was asked, then let go of the files. Nothing may be asked afterwards."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._readers.close)
+
+    def _settle(self, calls: Sequence[Call]) -> None:
+        with suppress(RuntimeError):  # the loop is gone, and with it who waited
+            self._loop.call_soon_threadsafe(self._door.settled, calls, self._writer.submit)
+
+    async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        if not changes:
+            return []
+        return await self._door.pass_in(Call(tuple(changes)), self._writer.submit)
+
+    # --- reads
+
+    async def _rows(self, statement: str, values: Values, of: Callable[[Row], T]) -> list[T]:
+        def read(db: sqlite3.Connection) -> list[T]:
+            return [of(row) for row in db.execute(statement, values).fetchall()]
+
+        return await self._readers.run(read)
+
+    async def _one(self, statement: str, values: Values, of: Callable[[Row], T]) -> T | None:
+        found = await self._rows(statement, values, of)
+        return found[0] if found else None
+
+    async def _page(
+        self, listing: str, statement: str, values: Values, of: Callable[[Row], T]
+    ) -> Page[T]:
+        """A page of rows whose last column is their place; *values* has the limit."""
+        limit = values["limit"]
+        wanted = {**values, "limit": limit + 1}
+        found = await self._rows(statement, wanted, lambda row: (of(row), row[-1]))
+        return _page_of(listing, found, limit)
+
+    async def job(self, job: JobId) -> Job | None:
+        return await self._one(sql.JOB, {"job": job}, job_of)
+
+    async def jobs(self, *, cursor: str | None = None, limit: int = 100) -> Page[Job]:
+        place = _LAST if cursor is None else number_of("jobs", cursor)
+        return await self._page("jobs", sql.JOBS, {"place": place, "limit": limit}, job_of)
+
+    async def run(self, run: RunId) -> Run | None:
+        return await self._one(sql.RUN, {"run": run}, run_of)
+
+    async def runs(
+        self, which: RunFilter, *, cursor: str | None = None, limit: int = 100
+    ) -> Page[Run]:
+        listing = listing_of(which)
+        first = _LAST if which.job is None else _FIRST
+        place = first if cursor is None else number_of(listing, cursor)
+        values: Values = {"place": place, "agent": which.agent, "limit": limit}
+        if which.job is not None:
+            states = None if which.states is None else json.dumps(sorted(which.states))
+            values |= {"job": which.job, "states": states}
+            return await self._page(listing, sql.RUNS_OF_JOB, values, run_of)
+        if which.agent is None and which.states is None:
+            return await self._page(listing, sql.RUNS, values, run_of)
+        states_wanted = frozenset(RunState) if which.states is None else which.states
+        wanted = {**values, "limit": limit + 1}
+        found = await self._readers.run(lambda db: _newest_in_states(db, wanted, states_wanted))
+        return _page_of(listing, found, limit)
+
+    async def agent(self, agent: AgentId) -> Agent | None:
+        return await self._one(sql.AGENT, {"agent": agent}, agent_of)
+
+    async def agents(self, *, cursor: str | None = None, limit: int = 100) -> Page[Agent]:
+        place = "" if cursor is None else place_of("agents", cursor)
+        values = {"place": place, "limit": limit + 1}
+        found = await self._rows(sql.AGENTS, values, lambda row: (agent_of(row), row[0]))
+        return _page_of("agents", found, limit)
+
+    async def agents_named(self, name: str) -> Sequence[Agent]:
+        return await self._rows(sql.AGENTS_NAMED, {"name": name}, agent_of)
+
+    async def events(self, job: JobId, *, after: int = 0, limit: int = 100) -> Sequence[Event]:
+        values = {"job": job, "after": after, "limit": limit}
+        return await self._rows(sql.EVENTS, values, event_of)
+
+    async def offsets(self, run: RunId) -> Mapping[StreamName, int]:
+        found = await self._one(sql.KEPT, {"run": run}, lambda row: row[1:])
+        return dict(zip((StreamName.STDOUT, StreamName.STDERR), found or (0, 0), strict=True))
+
+    async def output(self, run: RunId, stream: StreamName, *, offset: int, limit: int) -> bytes:
+        return await self._readers.run(lambda db: self._output(db, run, stream, offset, limit))
+
+    def _output(
+        self, db: sqlite3.Connection, run: RunId, stream: StreamName, offset: int, limit: int
+    ) -> bytes:
+        found = db.execute(sql.KEPT, {"run": run}).fetchall()
+        if not found:
+            return b""
+        n, stdout, stderr = found[0]
+        kept = stdout if stream is StreamName.STDOUT else stderr
+        end = min(kept, offset + limit)
+        parts = []
+        if offset < min(end, self._inline_bytes):
+            values = {"run_n": n, "stream": stream.value, "begin": offset, "end": end}
+            for begins, data in db.execute(sql.OUTPUT, values).fetchall():
+                parts.append(data[max(0, offset - begins) : end - begins])
+        behind = max(offset, self._inline_bytes)
+        if behind < end:
+            parts.append(self._files.read(run, stream, behind - self._inline_bytes, end - behind))
+        return b"".join(parts)
+
+    async def due(self, now: float, *, limit: int = 500) -> Sequence[Run]:
+        return await self._rows(sql.DUE, {"now": now, "limit": limit}, run_of)
+
+    async def silent(self, since: float, *, limit: int = 500) -> Sequence[Run]:
+        return await self._rows(sql.SILENT, {"since": since, "limit": limit}, run_of)
+
+    async def audit(self, *, cursor: str | None = None, limit: int = 100) -> Page[Record]:
+        place = _LAST if cursor is None else number_of("audit", cursor)
+        return await self._page("audit", sql.AUDIT, {"place": place, "limit": limit}, record_of)
+
+
+def _page_of(listing: str, found: Sequence[tuple[T, object]], limit: int) -> Page[T]:
+    """A page of at most *limit* of the *found*, each with its place; one more tells of more."""
+    behind = cursor_of(listing, str(found[limit - 1][1])) if len(found) > limit else None
+    return Page([item for item, _ in found[:limit]], behind)
+
+
+def _newest_in_states(
+    db: sqlite3.Connection, values: Values, states: frozenset[RunState]
+) -> list[tuple[Run, int]]:
+    """Runs of one agent or of all, newest first: one look into the index for each state."""
+    statement = sql.RUNS_IN_STATE if values["agent"] is None else sql.RUNS_OF_AGENT_IN_STATE
+    db.execute("BEGIN")  # a run that moves meanwhile is seen once
+    try:
+        found = [
+            db.execute(statement, {**values, "state": state.value}).fetchall()
+            for state in sorted(states)
+        ]
+    finally:
+        db.execute("COMMIT")
+    newest = merge(*found, key=lambda row: int(row[-1]), reverse=True)
+    return [(run_of(row), row[-1]) for row in islice(newest, values["limit"])]
+
+
+async def open_sql_store(directory: Path, org: OrgId, inline_bytes: int) -> SqlStore:
+    """Open the store of *org* in *directory*, made and upgraded where needed.
+
+    *inline_bytes* of each stream stand in the database; it counts when the database is made.
+    Raises StoreUnavailable (another org's, or a newer version's), DataDirUnwritable.
+    """
+    path = directory / "org.db"
+
+    def opened() -> tuple[sqlite3.Connection, OutputFiles, int]:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        db = connect(path)
+        try:
+            upgrade("org", db)
+            boundary = _claim(db, org, inline_bytes)
+            return db, OutputFiles(directory / "output"), boundary
+        except BaseException:
+            db.close()
+            raise
+
+    try:
+        db, files, boundary = await asyncio.to_thread(opened)
+    except (sqlite3.Error, OSError) as exc:
+        raise explained(exc) from exc
+    return SqlStore(db, path, files, boundary)
+
+
+def _claim(db: sqlite3.Connection, org: OrgId, inline_bytes: int) -> int:
+    """Write down whose database this is, once; return its boundary between rows and files."""
+    db.execute("BEGIN IMMEDIATE")
+    found = dict(db.execute(sql.META).fetchall())
+    if not found:
+        found = {"org": org, "inline_bytes": str(inline_bytes)}
+        rows = [{"key": key, "value": value} for key, value in found.items()]
+        db.executemany(sql.ADD_META, rows)
+    db.execute("COMMIT")
+    if found["org"] != org:
+        raise StoreUnavailable(
+            f"the database is the one of {found['org']}, not of {org}; put it back in its place"
+        )
+    return int(found["inline_bytes"])

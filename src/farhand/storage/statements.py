@@ -1,0 +1,258 @@
+"""Every statement of an org's database, by name: written with Core, compiled once.
+
+Runs nothing. Compiled for SQLite, with named parameters: `:run` is bound as `{"run": …}`.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from sqlalchemy import (
+    BindParameter,
+    ClauseElement,
+    ColumnElement,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import sqlite
+
+from farhand.storage.changes import OPEN
+from farhand.storage.rows import (
+    AGENT_COLUMNS,
+    EVENT_COLUMNS,
+    JOB_COLUMNS,
+    RECORD_COLUMNS,
+    RUN_COLUMNS,
+    TALLY_COLUMNS,
+)
+from farhand.storage.tables import agents, audit, doomed, events, jobs, meta, output, repeats, runs
+
+_SQLITE: Final = sqlite.dialect(paramstyle="named")
+
+
+def compiled(statement: ClauseElement, columns: Iterable[str] | None = None) -> str:
+    """Return the SQL of *statement*; *columns* are those an insert or update gets values for."""
+    return str(statement.compile(dialect=_SQLITE, column_keys=columns and list(columns)))
+
+
+def _columns(table: Table, *names: str) -> list[ColumnElement[object]]:
+    return [table.c[name] for name in names]
+
+
+def _insert(table: Table, *, without: tuple[str, ...] = ()) -> str:
+    return compiled(insert(table), [c.name for c in table.c if c.name not in {"n", *without}])
+
+
+_literal = literal_column
+_NONE: ColumnElement[int] = literal_column("0")  # a limit that is bound drags an offset along
+_limit: BindParameter[int] = bindparam("limit")
+
+# --- what a change looks at and writes ------------------------------------------------------
+
+META: Final = compiled(select(meta.c.key, meta.c.value))
+ADD_META: Final = _insert(meta)
+
+TALLY: Final = compiled(
+    select(*_columns(jobs, *TALLY_COLUMNS)).where(jobs.c.id == bindparam("job"))
+)
+SET_TALLY: Final = compiled(
+    update(jobs).where(jobs.c.n == bindparam("job_n")),
+    ["cancel_requested", "counts", "open_runs", "last_seq"],
+)
+ADD_JOB: Final = compiled(
+    insert(jobs).returning(jobs.c.n), [c.name for c in jobs.c if c.name != "n"]
+)
+ADD_RUN: Final = _insert(runs, without=("stdout_kept", "stderr_kept"))
+
+_RUN_ROW = _columns(runs, *RUN_COLUMNS, "n", "stdout_kept", "stderr_kept")
+_RUN_MOVES = (
+    *("state", "why", "message", "exit_code", "signal", "pid", "cancel_requested", "queue_until"),
+    *("sent_at", "started_at", "ended_at", "duration_s", "usage", "streams"),
+    *("stdout_kept", "stderr_kept"),
+)
+RUN_ROW: Final = compiled(select(*_RUN_ROW).where(runs.c.id == bindparam("run")))
+SET_RUN: Final = compiled(update(runs).where(runs.c.n == bindparam("run_n")), _RUN_MOVES)
+AGENT_OF_RUN: Final = compiled(select(runs.c.agent_id).where(runs.c.id == bindparam("run")))
+
+
+def _open_runs(condition: ColumnElement[bool]) -> str:
+    is_open = runs.c.state.in_([_literal(f"'{state}'") for state in sorted(OPEN)])
+    return compiled(select(*_RUN_ROW).where(condition, is_open).order_by(runs.c.n))
+
+
+OPEN_RUNS_OF_AGENT: Final = _open_runs(runs.c.agent_id == bindparam("owner"))
+OPEN_RUNS_OF_JOB: Final = _open_runs(
+    runs.c.job_n == select(jobs.c.n).where(jobs.c.id == bindparam("owner")).scalar_subquery()
+)
+
+ADD_EVENT: Final = _insert(events)
+ADD_OUTPUT: Final = _insert(output)
+
+REPEAT: Final = compiled(
+    select(repeats.c.digest, repeats.c.until, jobs.c.id)
+    .join(jobs, jobs.c.n == repeats.c.job_n)
+    .where(repeats.c.caller == bindparam("caller"), repeats.c.key == bindparam("key"))
+)
+_repeat = sqlite.insert(repeats)
+PUT_REPEAT: Final = compiled(
+    _repeat.on_conflict_do_update(
+        index_elements=["caller", "key"],
+        set_={name: _repeat.excluded[name] for name in ("digest", "until", "job_n")},
+    ),
+    [c.name for c in repeats.c],
+)
+
+EPOCH: Final = compiled(select(agents.c.epoch).where(agents.c.id == bindparam("agent")))
+_agent = sqlite.insert(agents)
+PUT_AGENT: Final = compiled(
+    _agent.on_conflict_do_update(
+        index_elements=["id"],
+        set_={c.name: _agent.excluded[c.name] for c in agents.c if c.name != "id"},
+    ),
+    [c.name for c in agents.c],
+)
+DROP_AGENT: Final = compiled(delete(agents).where(agents.c.id == bindparam("agent")))
+
+ADD_RECORD: Final = _insert(audit)
+
+# --- pruning --------------------------------------------------------------------------------
+
+OLD_JOBS: Final = compiled(
+    select(jobs.c.n, jobs.c.counts)
+    .where(_literal("open_runs") == _literal("0"), jobs.c.created_at < bindparam("before"))
+    .order_by(jobs.c.created_at, jobs.c.n)
+    .limit(_limit)
+    .offset(_NONE)
+)
+LARGE_RUNS_OF_JOB: Final = compiled(
+    select(runs.c.id).where(
+        runs.c.job_n == bindparam("job_n"),
+        or_(
+            runs.c.stdout_kept > bindparam("inline_bytes"),
+            runs.c.stderr_kept > bindparam("inline_bytes"),
+        ),
+    )
+)
+ADD_DOOMED: Final = compiled(insert(doomed).prefix_with("OR IGNORE"), ["run_id"])
+ALL_DOOMED: Final = compiled(select(doomed.c.run_id))
+FORGET_DOOMED: Final = compiled(delete(doomed).where(doomed.c.run_id == bindparam("run")))
+DELETE_JOB: Final = compiled(delete(jobs).where(jobs.c.n == bindparam("job_n")))
+FORGET_REPEATS: Final = compiled(delete(repeats).where(repeats.c.until < bindparam("at")))
+
+# --- what is read ---------------------------------------------------------------------------
+
+_behind: BindParameter[object] = bindparam("place")
+_RUN = select(*_columns(runs, *RUN_COLUMNS, "n"))
+
+JOB: Final = compiled(select(*_columns(jobs, *JOB_COLUMNS)).where(jobs.c.id == bindparam("job")))
+JOBS: Final = compiled(
+    select(*_columns(jobs, *JOB_COLUMNS, "n"))
+    .where(jobs.c.n < _behind)
+    .order_by(jobs.c.n.desc())
+    .limit(_limit)
+    .offset(_NONE)
+)
+RUN: Final = compiled(_RUN.where(runs.c.id == bindparam("run")))
+
+
+def _newest(*conditions: ColumnElement[bool]) -> str:
+    chosen = _RUN.where(runs.c.n < _behind, *conditions)
+    return compiled(chosen.order_by(runs.c.n.desc()).limit(_limit).offset(_NONE))
+
+
+RUNS: Final = _newest()
+RUNS_IN_STATE: Final = _newest(runs.c.state == bindparam("state"))
+RUNS_OF_AGENT_IN_STATE: Final = _newest(
+    runs.c.agent_id == bindparam("agent"), runs.c.state == bindparam("state")
+)
+RUNS_OF_JOB: Final = compiled(
+    _RUN.where(
+        runs.c.job_n == select(jobs.c.n).where(jobs.c.id == bindparam("job")).scalar_subquery(),
+        runs.c.n > _behind,
+        or_(bindparam("agent").is_(None), runs.c.agent_id == bindparam("agent")),
+        or_(
+            bindparam("states").is_(None),
+            runs.c.state.in_(
+                select(func.json_each(bindparam("states")).table_valued("value").c.value)
+            ),
+        ),
+    )
+    .order_by(runs.c.n)
+    .limit(_limit)
+    .offset(_NONE)
+)
+DUE: Final = compiled(
+    _RUN.where(_literal("state = 'queued'"), runs.c.queue_until <= bindparam("now"))
+    .order_by(runs.c.queue_until, runs.c.n)
+    .limit(_limit)
+    .offset(_NONE)
+)
+SILENT: Final = compiled(
+    _RUN.outerjoin(agents, agents.c.id == runs.c.agent_id)
+    .where(
+        runs.c.state.in_([_literal("'sent'"), _literal("'running'")]),
+        or_(
+            agents.c.id.is_(None),
+            and_(
+                agents.c.liveness != _literal("'online'"),
+                agents.c.last_seen_at < bindparam("since"),
+            ),
+        ),
+    )
+    .order_by(runs.c.n)
+    .limit(_limit)
+    .offset(_NONE)
+)
+
+_AGENT = select(*_columns(agents, *AGENT_COLUMNS))
+AGENT: Final = compiled(_AGENT.where(agents.c.id == bindparam("agent")))
+AGENTS: Final = compiled(
+    _AGENT.where(agents.c.id > _behind).order_by(agents.c.id).limit(_limit).offset(_NONE)
+)
+AGENTS_NAMED: Final = compiled(
+    _AGENT.where(
+        or_(
+            agents.c.id == bindparam("name"),
+            agents.c.name == bindparam("name"),
+            and_(agents.c.ip_mac == bindparam("name"), agents.c.ip_mac != _literal("'-'")),
+        )
+    ).order_by(agents.c.id)
+)
+
+EVENTS: Final = compiled(
+    select(*_columns(events, *EVENT_COLUMNS))
+    .where(
+        events.c.job_n == select(jobs.c.n).where(jobs.c.id == bindparam("job")).scalar_subquery(),
+        events.c.seq > bindparam("after"),
+    )
+    .order_by(events.c.seq)
+    .limit(_limit)
+    .offset(_NONE)
+)
+KEPT: Final = compiled(
+    select(runs.c.n, runs.c.stdout_kept, runs.c.stderr_kept).where(runs.c.id == bindparam("run"))
+)
+OUTPUT: Final = compiled(
+    select(output.c.offset, output.c.data)
+    .where(
+        output.c.run_n == bindparam("run_n"),
+        output.c.stream == bindparam("stream"),
+        output.c.offset < bindparam("end"),
+        output.c.offset + func.length(output.c.data) > bindparam("begin"),
+    )
+    .order_by(output.c.offset)
+)
+AUDIT: Final = compiled(
+    select(*_columns(audit, *RECORD_COLUMNS, "n"))
+    .where(audit.c.n < _behind)
+    .order_by(audit.c.n.desc())
+    .limit(_limit)
+    .offset(_NONE)
+)
