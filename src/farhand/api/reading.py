@@ -44,6 +44,7 @@ JOB_BODY: Final[TypeAdapter[JobRequest]] = TypeAdapter(JobRequest)
 AGENT_BODY: Final[TypeAdapter[AgentEdit]] = TypeAdapter(AgentEdit)
 
 _ERRORS_TOLD: Final = 20
+_WORDS: Final = {"extra_forbidden": "unknown field", "missing": "this field is needed"}
 
 
 def parsed(shape: TypeAdapter[T], raw: bytes) -> T:
@@ -68,6 +69,7 @@ def _told(exc: ValidationError, *, tagged: bool) -> list[dict[str, str]]:
                 del where[1:2]
         if where[:1] == ["params"] and len(where) > 2:
             where, message = where[:2], "Input should be a string, a whole number, true or false"
+        message = _WORDS.get(error["type"], message)
         told.setdefault("".join(f"/{part}" for part in where), message)
     return [{"at": at, "message": message} for at, message in list(told.items())[:_ERRORS_TOLD]]
 

@@ -6,12 +6,12 @@ Holds the one table from errors to HTTP status; shows nobody a stack trace or a 
 from collections.abc import Mapping
 from typing import Final
 
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
-from starlette.types import Scope
+from starlette.routing import compile_path
 
 from farhand.api.writing import dumped
 from farhand.errors import (
@@ -132,17 +132,19 @@ async def on_http(request: Request, exc: Exception) -> Response:
         case 404:
             return problem(NotFound(f"there is nothing at {path}; see /api/v1/openapi.json"))
         case 405:
-            allowed = ", ".join(_methods(request.scope))
+            allowed = ", ".join(_methods(request.app, path))
             msg = f"{path} does not take {request.method}; it takes {allowed}"
             return problem(MethodNotAllowed(msg, allow=allowed))
         case _:
             return problem(FarhandError(exc.detail))
 
 
-def _methods(scope: Scope) -> list[str]:
-    """Return every method that some route takes at this address."""
-    taken: set[str] = set()
-    for route in scope["app"].routes:
-        if route.matches(scope)[0] is not Match.NONE:
-            taken |= getattr(route, "methods", None) or set()
-    return sorted(taken)
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """Return every method that is described for the address *path*."""
+    described = app.openapi()["paths"].items()
+    return sorted(
+        method.upper()
+        for template, operations in described
+        if compile_path(template)[0].match(path)
+        for method in operations
+    ) or ["GET"]

@@ -35,7 +35,6 @@ from farhand.ports import RunFilter
 router = APIRouter(tags=["jobs"])
 
 _RUNS_SHOWN: Final = 100
-_EVENTS: Final = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
 
 
 async def _found(here: Caller, job: str) -> Job:
@@ -60,7 +59,8 @@ async def submit_job(
     asked: Annotated[JobRequest, Depends(body_of(reading.JOB_BODY))],
     wait_s: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
     idempotency_key: Annotated[
-        str | None, Header(min_length=1, max_length=255, pattern=r"^[!-~]+$")
+        str | None,
+        Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[!-~]+$"),
     ] = None,
 ) -> Json:
     """Run something on some agents."""
@@ -159,7 +159,10 @@ async def cancel_job(here: Here, job: str) -> Json:
     operation_id="followJob",
     response_class=Response,
     responses={
-        200: {**_EVENTS, "description": "`output`, `run` and `end` events, as they happen."},
+        200: {
+            "description": "What happens, as it happens.",
+            "content": {EventStream.media_type: {}},
+        },
         204: {"description": "The job has ended, and nothing is behind this event."},
     },
 )
@@ -167,7 +170,7 @@ async def follow_job(
     here: Here,
     job: str,
     after: Annotated[int, Query(ge=0, lt=1 << 63, description="Begin behind this event.")] = 0,
-    last_event_id: Annotated[int | None, Header(ge=0, lt=1 << 63)] = None,
+    last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, lt=1 << 63)] = None,
 ) -> Response:
     """Follow a job live: what its runs print, how they change, and the end."""
     found = await _found(here, job)

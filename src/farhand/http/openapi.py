@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 from farhand.api.reading import AGENT_BODY, JOB_BODY
 from farhand.api.shapes import EndEvent, OutputEvent, Problem, RunEvent
 from farhand.http.door import OPEN
+from farhand.http.stream import EventStream
 
 _ABOUT: Final = """Run commands on every host that dials home.
 
@@ -23,12 +24,12 @@ parameters are errors. Lists are paged by cursor."""
 _REFS: Final = "#/components/schemas/{model}"
 
 _BODIES: Final[dict[str, TypeAdapter[Any]]] = {"submitJob": JOB_BODY, "editAgent": AGENT_BODY}
-_EVENTS: Final[tuple[TypeAdapter[Any], ...]] = (
-    TypeAdapter(OutputEvent),
-    TypeAdapter(RunEvent),
-    TypeAdapter(EndEvent),
-    TypeAdapter(Problem),
-)
+_EVENTS: Final[dict[str, TypeAdapter[Any]]] = {
+    "output": TypeAdapter(OutputEvent),
+    "run": TypeAdapter(RunEvent),
+    "end": TypeAdapter(EndEvent),
+    "error": TypeAdapter(Problem),
+}
 
 _TOLD: Final = {
     400: "The request cannot be carried out as it is.",
@@ -57,12 +58,14 @@ def described(routes: Sequence[BaseRoute], version: str) -> dict[str, Any]:
     schemas: dict[str, Any] = whole.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    for adapter in _EVENTS:
-        _add(schemas, adapter)
+    events = [_event(kind, _add(schemas, adapter)) for kind, adapter in _EVENTS.items()]
     for path, operation in _operations(whole):
         if (body := _BODIES.get(operation["operationId"])) is not None:
             content = {"application/json": {"schema": _add(schemas, body)}}
             operation["requestBody"] = {"required": True, "content": content}
+        stream = operation["responses"].get("200", {}).get("content", {})
+        if EventStream.media_type in stream:
+            stream[EventStream.media_type] = {"schema": {"oneOf": events}}
         if path not in OPEN:
             operation["security"] = [{"bearer": []}]
         _add_errors(path, operation)
@@ -84,6 +87,16 @@ def _add(schemas: dict[str, Any], adapter: TypeAdapter[Any]) -> dict[str, Any]:
         return schema
     schemas[name] = schema
     return {"$ref": _REFS.format(model=name)}
+
+
+def _event(kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Describe one server-sent event; the schema of a stream is that of each of its events."""
+    written = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
+    return {
+        "type": "object",
+        "properties": {"id": {"type": "string"}, "event": {"const": kind}, "data": written},
+        "required": ["event", "data"],
+    }
 
 
 def _add_errors(path: str, operation: _Operation) -> None:

@@ -114,7 +114,7 @@ def _bound(bind: str) -> socket.socket:
         listener.bind(address)
         # Before uvicorn does it: two sockets with SO_REUSEADDR can be bound, one can listen.
         listener.listen(_BACKLOG)
-        listener.setblocking(False)  # noqa: FBT003 - the standard library's own
+        listener.setblocking(False)
     except OSError as exc:
         listener.close()
         if exc.errno == errno.EADDRINUSE:

@@ -71,28 +71,33 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         out = _Writer(self, send, self._caller.limits.follower_stuck_s)
         try:
+            await self._follow(out, receive)
+        except _Stuck:
+            # A connection that takes no bytes would not take a farewell either.
+            if (abort := scope.get("extensions", {}).get(ABORT)) is not None:
+                abort["now"]()
+
+    async def _follow(self, out: "_Writer", receive: Receive) -> None:
+        try:
             ended = await first_of(
                 copied=self._copy(out),
                 gone=gone(receive),
                 stopping=self._caller.stopping.wait(),
                 beats=self._beat(out),
             )
-            if ended != "gone":
-                await out.close()
         except FarhandError as error:
             if not out.begun:
                 raise
             await out.send(message("error", bytes(problem(error).body)))
             await out.close()
-        except _Stuck:
-            # A connection that takes no bytes would not take a farewell either.
-            if (abort := scope.get("extensions", {}).get(ABORT)) is not None:
-                abort["now"]()
+        else:
+            if ended != "gone":
+                await out.close()
 
     async def _beat(self, out: "_Writer") -> None:
         """Begin at once, so that the reader knows; then say now and then that we live."""
         await asyncio.sleep(0)  # a follower that is refused at once gets a status instead
-        await out.send(b"retry: 1000\n\n")
+        await out.begin()
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             await out.send(b":\n\n")
@@ -156,24 +161,23 @@ class _Writer:
         self._stuck_s = stuck_s
         self._turn = asyncio.Lock()
 
+    async def begin(self) -> None:
+        """Send the head, unless it is sent."""
+        async with self._turn:
+            if not self.begun:
+                self.begun = True
+                head = {"status": self._response.status_code, "headers": self._response.raw_headers}
+                await self._send({"type": "http.response.start", **head})
+
     async def send(self, data: bytes, *, more: bool = True) -> None:
         """Write *data*; return when the connection has taken what was there before it."""
-        async with self._turn:
-            try:
-                async with asyncio.timeout(self._stuck_s):
-                    await self._begin()
-                    await self._send(
-                        {"type": "http.response.body", "body": data, "more_body": more}
-                    )
-            except TimeoutError as exc:
-                raise _Stuck from exc
+        await self.begin()
+        try:
+            async with self._turn, asyncio.timeout(self._stuck_s):
+                await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        except TimeoutError as exc:
+            raise _Stuck from exc
 
     async def close(self) -> None:
         """Say that nothing follows."""
         await self.send(b"", more=False)
-
-    async def _begin(self) -> None:
-        if not self.begun:
-            self.begun = True
-            head = {"status": self._response.status_code, "headers": self._response.raw_headers}
-            await self._send({"type": "http.response.start", **head})
