@@ -1,1 +1,31 @@
-"""Public fakes for tests: a clock to turn by hand, agents and whole worlds in one loop."""
+"""Fakes for everything that farhand meets, public and complete: a clock, agents, a world.
+
+Nothing here sleeps, opens a socket or starts a process.
+"""
+
+from farhand.testing.agent import (
+    Behaviour,
+    FakeAgent,
+    FakeChannel,
+    ended,
+    hang,
+    ignore,
+    output,
+    succeed,
+)
+from farhand.testing.clock import ManualClock, settle
+from farhand.testing.world import World
+
+__all__ = [
+    "Behaviour",
+    "FakeAgent",
+    "FakeChannel",
+    "ManualClock",
+    "World",
+    "ended",
+    "hang",
+    "ignore",
+    "output",
+    "settle",
+    "succeed",
+]

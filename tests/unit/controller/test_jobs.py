@@ -1,0 +1,200 @@
+"""Jobs are taken whole or refused whole."""
+
+import pytest
+
+from farhand.domain.command import Command, Param, ParamType
+from farhand.domain.ids import JobId, RunId
+from farhand.domain.job import AllAgents, Argv, CommandCall, JobSpec, Names
+from farhand.domain.messages import CancelRun, StartRun
+from farhand.domain.run import RunState, Why
+from farhand.domain.selector import Selector
+from farhand.errors import (
+    AmbiguousName,
+    FarhandError,
+    IdempotencyConflict,
+    InvalidJob,
+    InvalidParameter,
+    NoTargets,
+    TooManyTargets,
+    UnknownAgent,
+    UnknownCommand,
+    UnknownJob,
+    UnknownRun,
+)
+from farhand.testing import World, hang, settle
+
+TRUE = JobSpec(what=Argv(("true",)))
+PING = Command(
+    ident="ping",
+    params=(
+        Param(name="host", type=ParamType.HOST, required=True),
+        Param(name="count", type=ParamType.INT, default="3", minimum=1, maximum=10),
+    ),
+)
+
+
+async def test_a_selector_picks_by_label_and_fact() -> None:
+    async with World.start() as world:
+        for name, role in (("web-1", "web"), ("web-2", "web"), ("db-1", "db")):
+            await world.join(name, labels={"role": role})
+        submitted = await world.submit(on=Selector("role=web & os=linux"))
+
+        assert ["web-1", "web-2"] == sorted(run.agent_name for run in submitted.runs)
+
+
+async def test_an_agent_is_found_by_name_id_and_ip_mac() -> None:
+    async with World.start(agents=["web-1"]) as world:
+        agent = world.agent("web-1")
+        assert agent.id is not None
+        for name in ("web-1", agent.id, f"{agent.ip}-{agent.mac}"):
+            (run,) = (await world.submit(on=name)).runs
+
+            assert agent.id == run.agent
+
+
+async def test_an_agent_named_twice_runs_once() -> None:
+    async with World.start(agents=["web-1"]) as world:
+        agent = world.agent("web-1")
+        submitted = await world.submit(on=["web-1", str(agent.id)])
+
+        assert 1 == len(submitted.runs)
+
+
+async def test_a_name_that_two_agents_bear_lists_them() -> None:
+    async with World.start(agents=["web-1"]) as world:
+        first = world.agent("web-1")
+        second = world.new_agent("other")
+        second.name = "web-1"
+        await second.connect()
+        with pytest.raises(AmbiguousName) as caught:
+            await world.submit(on="web-1")
+
+        assert {first.id, second.id} == set(caught.value.details["agents"])  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("targets", "error"),
+    [
+        (AllAgents(), NoTargets),
+        (Names(()), NoTargets),
+        (Selector("role=web"), NoTargets),
+        (Names(("nobody",)), UnknownAgent),
+        (Names(tuple(f"web-{n}" for n in range(30))), UnknownAgent),
+        (Names(tuple(f"web-{n}" for n in range(10_001))), TooManyTargets),
+    ],
+)
+async def test_targets_that_cannot_be_leave_nothing_behind(
+    targets: Names, error: type[FarhandError]
+) -> None:
+    async with World.start() as world:
+        with pytest.raises(error):
+            await world.tenant.jobs.submit(TRUE, targets, by="me")
+
+        assert [] == list((await world.store.jobs()).items)
+
+
+async def test_a_bad_job_leaves_nothing_behind() -> None:
+    async with World.start(agents=["web-1"]) as world:
+        with pytest.raises(InvalidJob):
+            await world.submit(JobSpec(what=Argv(())))
+
+        assert [] == list((await world.store.jobs()).items)
+
+
+async def test_the_same_key_is_the_same_job_and_another_body_is_a_conflict() -> None:
+    async with World.start(agents=["web-1"]) as world:
+        jobs = world.tenant.jobs
+        first = await jobs.submit(TRUE, AllAgents(), by="me", key="k", digest="a")
+        again = await jobs.submit(TRUE, AllAgents(), by="me", key="k", digest="a")
+        other = await jobs.submit(TRUE, AllAgents(), by="you", key="k", digest="b")
+        with pytest.raises(IdempotencyConflict):
+            await jobs.submit(TRUE, AllAgents(), by="me", key="k", digest="b")
+        await settle()
+
+        assert (first.job.id, True) == (again.job.id, again.repeated)
+        assert first.job.id != other.job.id
+        assert 2 == len(world.agent("web-1").orders(StartRun))
+
+
+async def test_an_unknown_command_and_a_wrong_parameter_are_errors_when_no_agent_takes_them() -> (
+    None
+):
+    async with World.start() as world:
+        agent = world.new_agent("web-1")
+        agent.commands = (PING,)
+        await agent.connect()
+        with pytest.raises(UnknownCommand):
+            await world.submit(JobSpec(what=CommandCall("pong", {})))
+        with pytest.raises(InvalidParameter):
+            await world.submit(JobSpec(what=CommandCall("ping", {"host": "-rf"})))
+        with pytest.raises(InvalidParameter):
+            await world.submit(JobSpec(what=CommandCall("ping", {"host": "a", "count": "11"})))
+        submitted = await world.submit(JobSpec(what=CommandCall("ping", {"host": "a"})))
+
+        assert 1 == len(submitted.runs)
+
+
+async def test_an_agent_without_the_command_refuses_while_the_others_run_it() -> None:
+    async with World.start(agents=["old"]) as world:
+        agent = world.new_agent("new")
+        agent.commands = (PING,)
+        await agent.connect()
+        submitted = await world.submit(JobSpec(what=CommandCall("ping", {"host": "a"})))
+        runs = {run.agent_name: await world.run(run) for run in submitted.runs}
+
+        assert (RunState.REFUSED, Why.UNKNOWN_COMMAND) == (runs["old"].state, runs["old"].why)
+        assert RunState.SUCCEEDED is runs["new"].state
+
+
+async def test_a_drained_agent_takes_no_new_runs() -> None:
+    async with World.start(agents=["web-1", "web-2"]) as world:
+        drained = world.agent("web-1")
+        assert drained.id is not None
+        await world.tenant.agents.edit(drained.id, by="me", drained=True)
+        everywhere = await world.submit()
+        (run,) = (await world.submit(on="web-1")).runs
+        found = await world.run(run)
+
+        assert ["web-2"] == [run.agent_name for run in everywhere.runs]
+        assert (RunState.REFUSED, Why.DRAINED) == (found.state, found.why)
+        assert [] == drained.orders(StartRun)
+
+
+async def test_cancelling_a_job_ends_queued_runs_at_once_and_asks_running_ones() -> None:
+    async with World.start(agents=["web-1", "web-2"], behaviour=hang) as world:
+        world.agent("web-2").leave()
+        await settle()
+        submitted = await world.submit()
+        await world.tenant.jobs.cancel_job(submitted.job.id, by="me")
+        await settle()
+        states = {run.agent_name: (await world.run(run)).state for run in submitted.runs}
+
+        assert {"web-1": RunState.RUNNING, "web-2": RunState.CANCELLED} == states
+        assert 1 == len(world.agent("web-1").orders(CancelRun))
+
+
+async def test_cancelling_what_has_ended_changes_nothing() -> None:
+    async with World.start(agents=["web-1"]) as world:
+        (run,) = (await world.submit()).runs
+        found = await world.tenant.jobs.cancel_run(run.id, by="me")
+
+        assert RunState.SUCCEEDED is found.state
+
+
+@pytest.mark.parametrize("name", ["job_01h455vb4pex5vsknk084sn02q", "../etc", ""])
+async def test_an_unknown_job_or_run_says_so(name: str) -> None:
+    async with World.start() as world:
+        with pytest.raises(UnknownJob):
+            await world.tenant.jobs.cancel_job(JobId(name), by="me")
+        with pytest.raises(UnknownRun):
+            await world.tenant.jobs.cancel_run(RunId(name), by="me")
+
+
+async def test_a_job_is_audited_with_its_caller() -> None:
+    async with World.start(agents=["web-1"]) as world:
+        submitted = await world.submit()
+        records = (await world.store.audit()).items
+
+        assert ("test", "job.submitted", submitted.job.id) in [
+            (record.by, record.action, record.subject) for record in records
+        ]
