@@ -157,7 +157,7 @@ def _add_job(change: AddJob, ledger: Ledger) -> Outcome:
     if repeat is not None:
         ledger.put_repeat(repeat, job.id)
     if tally.open == 0:
-        _write_event(ledger, job.id, tally, Event(seq=0, kind="end", at=job.created_at))
+        _write_event(Event(seq=1, kind="end", at=job.created_at), job.id, tally, ledger)
     return Added()
 
 
@@ -210,10 +210,10 @@ def _moved(run: Run, to: RunState, at: float, fields: Mapping[str, Any], ledger:
         return moved  # a run without its job cannot be; losing its event is the least harm
     tally.counts[run.state] = tally.counts.get(run.state, 1) - 1
     tally.counts[to] = tally.counts.get(to, 0) + 1
-    event = Event(seq=0, kind="run", at=at, run_id=run.id, run=moved)
-    _write_event(ledger, run.job, tally, event)
+    told = Event(seq=tally.seq + 1, kind="run", at=at, run_id=run.id, run=moved)
+    _write_event(told, run.job, tally, ledger)
     if to in RESTING and run.state not in RESTING and tally.open == 0:
-        _write_event(ledger, run.job, tally, Event(seq=0, kind="end", at=at))
+        _write_event(Event(seq=tally.seq + 1, kind="end", at=at), run.job, tally, ledger)
     return moved
 
 
@@ -233,10 +233,10 @@ def _stamps(run: Run, to: RunState, at: float) -> dict[str, Any]:
     return stamps
 
 
-def _write_event(ledger: Ledger, job: JobId, tally: Tally, event: Event) -> None:
-    tally.seq += 1
+def _write_event(event: Event, job: JobId, tally: Tally, ledger: Ledger) -> None:
+    tally.seq = event.seq
     ledger.put_tally(job, tally)
-    ledger.add_event(job, replace(event, seq=tally.seq))
+    ledger.add_event(job, event)
 
 
 def _append(change: Append, ledger: Ledger) -> Outcome:
@@ -258,7 +258,7 @@ def _append(change: Append, ledger: Ledger) -> Outcome:
     tally = ledger.tally(run.job)
     if tally is not None:
         event = Event(
-            seq=0,
+            seq=tally.seq + 1,
             kind="output",
             at=change.at,
             run_id=run.id,
@@ -266,7 +266,7 @@ def _append(change: Append, ledger: Ledger) -> Outcome:
             offset=stored,
             length=len(fresh.data),
         )
-        _write_event(ledger, run.job, tally, event)
+        _write_event(event, run.job, tally, ledger)
     return Kept(fresh.end)
 
 

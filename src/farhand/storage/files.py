@@ -47,7 +47,7 @@ class OutputFiles:
             os.fdatasync(fd)
         self._unsynced.clear()
         for directory in self._new_in:
-            _sync_directory(directory)
+            sync_directory(directory)
         self._new_in.clear()
 
     def read(self, run: str, stream: StreamName, offset: int, size: int) -> bytes:
@@ -68,6 +68,14 @@ class OutputFiles:
             if path in self._open:
                 self._close(path)
             path.unlink(missing_ok=True)
+
+    def abandon(self) -> None:
+        """Forget what was written since the last `sync`: nobody may count on it.
+
+        A flush that failed says nothing of the next one, so no descriptor is used again.
+        """
+        self._unsynced.clear()
+        self.close()
 
     def close(self) -> None:
         while self._open:
@@ -112,7 +120,8 @@ class OutputFiles:
             os.close(fd)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory safe."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

@@ -6,7 +6,6 @@ Holds no rule of its own: changes.py says what a change means, statements.py how
 import asyncio
 import json
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from heapq import merge
@@ -17,14 +16,14 @@ from typing import Final, TypeVar
 from farhand.domain.agent import Agent
 from farhand.domain.ids import AgentId, JobId, OrgId, RunId
 from farhand.domain.job import Job
-from farhand.domain.limits import MIB
 from farhand.domain.output import StreamName
 from farhand.domain.run import Run, RunState
 from farhand.errors import StoreUnavailable
-from farhand.ports import AddJob, Append, Change, Event, Outcome, Page, Record, RunFilter
+from farhand.ports import Change, Event, Outcome, Page, Record, RunFilter
 from farhand.storage import statements as sql
 from farhand.storage.cursors import cursor_of, listing_of, number_of, place_of
-from farhand.storage.files import OutputFiles
+from farhand.storage.door import Door
+from farhand.storage.files import OutputFiles, sync_directory
 from farhand.storage.migrations import upgrade
 from farhand.storage.readers import Readers
 from farhand.storage.rows import Row, Values, agent_of, event_of, job_of, record_of, run_of
@@ -33,75 +32,8 @@ from farhand.storage.writer import Call, Counters, Writer
 
 T = TypeVar("T")
 
-QUEUE_CHANGES: Final = 20_000
-QUEUE_BYTES: Final = 64 * MIB
-
 _FIRST: Final = 0  # below every number
 _LAST: Final = 1 << 62  # above every number
-
-
-class Door:
-    """The bounded way to a writer: calls go in in their order, and wait outside while it is full.
-
-    A call goes in when fewer than *changes* changes and *size* bytes are inside; one call may
-    exceed both. Lives on one loop.
-    """
-
-    def __init__(self, *, changes: int = QUEUE_CHANGES, size: int = QUEUE_BYTES) -> None:
-        self._changes = changes
-        self._bytes = size
-        self._outside: deque[Call] = deque()
-        self._futures: dict[Call, asyncio.Future[Sequence[Outcome]]] = {}
-        self._inside_changes = 0
-        self._inside_bytes = 0
-
-    async def pass_in(self, call: Call, submit: Callable[[Call], None]) -> Sequence[Outcome]:
-        """Hand *call* to *submit* when there is room; return its outcomes or raise its error."""
-        future: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
-        self._futures[call] = future
-        self._outside.append(call)
-        self._let_in(submit)
-        return await future
-
-    def settled(self, calls: Sequence[Call], submit: Callable[[Call], None]) -> None:
-        """Answer the callers of *calls*, and let in who fits now."""
-        for call in calls:
-            self._inside_changes -= len(call.changes)
-            self._inside_bytes -= _size_of(call)
-            future = self._futures.pop(call)
-            if future.done():
-                continue  # the caller has left
-            if call.error is None:
-                future.set_result([call.outcomes[n] for n in range(len(call.changes))])
-            else:
-                future.set_exception(call.error)
-        self._let_in(submit)
-
-    def _let_in(self, submit: Callable[[Call], None]) -> None:
-        while self._outside:
-            if self._inside_changes >= self._changes or self._inside_bytes >= self._bytes:
-                return
-            call = self._outside.popleft()
-            if self._futures[call].cancelled():
-                del self._futures[call]
-                continue
-            self._inside_changes += len(call.changes)
-            self._inside_bytes += _size_of(call)
-            submit(call)
-
-
-def _size_of(call: Call) -> int:
-    """About how many bytes a waiting call holds."""
-    size = 0
-    for change in call.changes:
-        match change:
-            case Append():
-                size += 512 + len(change.chunk.data)
-            case AddJob():
-                size += 2048 + len(change.job.spec.stdin) + 1024 * len(change.runs)
-            case _:
-                size += 512
-    return size
 
 
 class SqlStore:
@@ -128,6 +60,7 @@ class SqlStore:
         if self._closed:
             return
         self._closed = True
+        await self._door.emptied()
         await asyncio.to_thread(self._writer.close)
         await asyncio.to_thread(self._readers.close)
 
@@ -281,7 +214,11 @@ async def open_sql_store(directory: Path, org: OrgId, inline_bytes: int) -> SqlS
         try:
             upgrade("org", db)
             boundary = _claim(db, org, inline_bytes)
-            return db, OutputFiles(directory / "output"), boundary
+            files = OutputFiles(directory / "output")
+            for made in (directory, directory.parent, directory.parent.parent):
+                sync_directory(made)
+            _delete_doomed(db, files)
+            return db, files, boundary
         except BaseException:
             db.close()
             raise
@@ -307,3 +244,10 @@ def _claim(db: sqlite3.Connection, org: OrgId, inline_bytes: int) -> int:
             f"the database is the one of {found['org']}, not of {org}; put it back in its place"
         )
     return int(found["inline_bytes"])
+
+
+def _delete_doomed(db: sqlite3.Connection, files: OutputFiles) -> None:
+    """Delete the files of runs whose deletion was committed, and not finished."""
+    for (run,) in db.execute(sql.ALL_DOOMED).fetchall():
+        files.delete(run)
+        db.execute(sql.FORGET_DOOMED, {"run": run})

@@ -95,7 +95,6 @@ class Writer:
         self._db.close()
 
     def _serve(self) -> None:
-        self._delete_files([run for (run,) in self._db.execute(sql.ALL_DOOMED).fetchall()])
         waiting: list[_Place] = []
         while waiting or not self._closing:
             self._take(waiting)
@@ -195,6 +194,8 @@ class Writer:
             self._settle(list(settled))
 
     def _roll_back(self) -> None:
+        with suppress(OSError):
+            self._files.abandon()
         with suppress(sqlite3.Error):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
