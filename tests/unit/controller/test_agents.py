@@ -3,7 +3,8 @@
 import pytest
 
 from farhand.domain.ids import AgentId
-from farhand.domain.messages import Namespace, NamespaceKind, Parting
+from farhand.domain.job import NamespaceKind
+from farhand.domain.messages import Namespace, Parting
 from farhand.domain.run import RunState
 from farhand.errors import AgentGone, InvalidName, JoinRefused, UnknownAgent
 from farhand.testing import FakeAgent, World, hang, settle
