@@ -113,7 +113,12 @@ class Core:
         self._ending: list[Stream] = []  # trailers are queued, the client may still be sending
         self._identified = False
         self._drain = Drain.NOT
-        self._control = ControlRate(limits.control_burst_bytes, limits.control_bytes_per_s, clock)
+        self._control = ControlRate(
+            limits.control_burst_bytes,
+            limits.control_bytes_per_s,
+            most_forgiven=limits.connection_window_bytes,
+            clock=clock,
+        )
         self._c = _engine(role, limits)
 
     # -- bytes -------------------------------------------------------------------------------
@@ -164,7 +169,7 @@ class Core:
             if self._c.queued_body_size(stream.stream_id):
                 waiting.append(stream)
             else:
-                self._c.reset_stream(stream.stream_id, ngh2.ErrorCode.NO_ERROR)
+                self._reset(stream, ngh2.ErrorCode.NO_ERROR)
         self._ending = waiting
 
     # -- events ------------------------------------------------------------------------------
@@ -365,12 +370,23 @@ class Core:
 
     def reset(self, stream: Stream, status: Status) -> None:
         """Reset a stream and drop what is queued on it."""
-        code = _RESET_CODE.get(status, ngh2.ErrorCode.INTERNAL_ERROR)
         try:
-            self._c.reset_stream(stream.stream_id, code)
+            self._reset(stream, _RESET_CODE.get(status, ngh2.ErrorCode.INTERNAL_ERROR))
         except ngh2.NGH2Error:
             return  # the connection is over, and the stream with it
         self._shell.wake()
+
+    def _reset(self, stream: Stream, code: int) -> None:
+        if stream.hearing and (self._identified or not self.serving):
+            self._control.forgive(self._on_its_way(stream))
+        self._c.reset_stream(stream.stream_id, code)
+
+    def _on_its_way(self, stream: Stream) -> int:
+        """What may still arrive on a stream that is reset: nobody will count it as DATA then."""
+        try:
+            return self._c.stream_local_window_size(stream.stream_id)
+        except ngh2.NGH2Error:  # the stream has not begun, or is closed
+            return 0
 
     def stuck(self, stream: Stream) -> Stuck:
         """What keeps a stream's bytes from being framed."""

@@ -9,11 +9,14 @@ from collections.abc import Callable
 class ControlRate:
     """A leaky bucket for the bytes that carry no message."""
 
-    __slots__ = ("_at", "_burst", "_clock", "_level", "_per_s")
+    __slots__ = ("_at", "_burst", "_clock", "_least", "_level", "_per_s")
 
-    def __init__(self, burst: int, per_s: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, burst: int, per_s: int, *, most_forgiven: int, clock: Callable[[], float]
+    ) -> None:
         self._burst = burst
         self._per_s = per_s
+        self._least = -most_forgiven
         self._clock = clock
         self._level = 0
         self._at = clock()
@@ -23,8 +26,8 @@ class ControlRate:
         self._level += amount
 
     def forgive(self, amount: int) -> None:
-        """So many of them carried a message, or will answer one that was sent."""
-        self._level = max(self._level - amount, -self._burst)
+        """So many of them carry a message, or are owed to what this side has done."""
+        self._level = max(self._level - amount, self._least)
 
     def exceeded(self) -> bool:
         """Whether more came than the burst and the time since have room for."""

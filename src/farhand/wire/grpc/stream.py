@@ -181,6 +181,11 @@ class Stream:
         return self._paused
 
     @property
+    def hearing(self) -> bool:
+        """Whether the peer may still be sending."""
+        return self._inbound is Inbound.OPEN
+
+    @property
     def due(self) -> float:
         """When the call must be looked at."""
         return min(self.deadline, self.identity_due)
