@@ -297,7 +297,6 @@ def local_address(towards: Address) -> tuple[str, str]:
     family = socket.AF_INET6 if ":" in towards.host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.setblocking(False)
             probe.connect((towards.host, towards.port))  # sends nothing
             ip = str(probe.getsockname()[0])
     except OSError:
