@@ -50,7 +50,7 @@ class Controller:
 async def running_controller(
     config: ControllerConfig, *, clock: Clock | None = None
 ) -> AsyncIterator[Controller]:
-    """Everything a controller is made of. Raises ConfigError, PortInUse, DataDirInUse, …
+    """Everything a controller is made of. Raises ConfigError, PortInUse, DataDirInUse.
 
     Leaving stops in order: say goodbye to agents, end the doors, end the work, close the store.
     """
