@@ -39,8 +39,10 @@ _TEXT: Final = re.compile(r"[A-Za-z0-9_./:@+=,][A-Za-z0-9_./:@+=, -]{0,255}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Param:
-    """One parameter. *pattern* narrows a text further and is matched in full.
+    """One parameter. *pattern* says which texts are taken and is matched in full.
 
+    No value looks like an option: a text never begins with a dash, and a whole number is below 0
+    only where *minimum* is; what *choices* lists is taken as it is.
     The pattern comes from farhand's own catalogue or from the host's operator, never from the
     wire: a controller checks types and ranges, the agent checks patterns as well.
     """
@@ -71,8 +73,9 @@ class Param:
             case ParamType.INT:
                 if re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII) is None:
                     return "is not a whole number"
-                if self.minimum is not None and int(value) < self.minimum:
-                    return f"is below {self.minimum}"
+                lowest = self.minimum or 0
+                if int(value) < lowest or (value[0] == "-" and lowest >= 0):
+                    return f"is below {lowest}"
                 if self.maximum is not None and int(value) > self.maximum:
                     return f"is above {self.maximum}"
             case ParamType.BOOL if value not in {"true", "false"}:
@@ -81,6 +84,8 @@ class Param:
                 return f"is not one of {', '.join(self.choices)}"
             case ParamType.HOST if _HOST.fullmatch(value) is None:
                 return "is not a host name or an address"
+            case ParamType.TEXT if value.startswith("-"):
+                return "begins with a dash, as an option would"
             case ParamType.TEXT if self.pattern is None and _TEXT.fullmatch(value) is None:
                 return "has characters that are not taken"
         if patterns and self.pattern is not None and re.fullmatch(self.pattern, value) is None:

@@ -65,6 +65,7 @@ class NamespacesOf:
 RLIMITS: Final = frozenset(
     {"as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "rss", "stack"}
 )
+PID_MAX: Final = 1 << 22  # Linux counts no further, see proc(5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +197,8 @@ def _check_surroundings(spec: JobSpec, limits: Limits) -> None:
         if not spec.user or spec.user.startswith("-"):
             raise InvalidJob(f"user {spec.user!r} cannot be a user's name")
     if spec.namespaces_of is not None:
-        if spec.namespaces_of.pid < 1:
-            raise InvalidJob("namespaces_of: pid must be at least 1")
+        if not 1 <= spec.namespaces_of.pid <= PID_MAX:
+            raise InvalidJob(f"namespaces_of: pid must be from 1 to {PID_MAX}")
         if not spec.namespaces_of.kinds:
             raise InvalidJob("namespaces_of: kinds is empty; name at least one")
 
