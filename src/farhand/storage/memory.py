@@ -116,9 +116,10 @@ class _Rows:
         self.records.append(record)
 
     def prune(self, before: float, at: float, limit: int) -> int:
-        old = [
+        resting = [
             row for row in self.jobs.values() if row.job.created_at < before and row.tally.open == 0
-        ][:limit]
+        ]
+        old = sorted(resting, key=lambda row: row.job.created_at)[:limit]
         for row in old:
             del self.jobs[row.job.id]
             for id_ in row.runs:
