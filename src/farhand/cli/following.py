@@ -1,0 +1,86 @@
+"""Follow a job on the screen to its end, and say what came of it.
+
+Shared by `run` and `jobs follow`. Decides nothing about exit codes: that is outcome's table.
+"""
+
+from collections.abc import Sequence
+
+from farhand.cli.interrupts import Interrupts
+from farhand.cli.outcome import Exit, exit_code, notes
+from farhand.cli.screen import JsonLines, Prefixed, Raw, Screen, note
+from farhand.client._blocking import Client, JobHandle
+from farhand.client._errors import ClientError
+from farhand.client._events import End, Output, RunChanged
+from farhand.client._shapes import Run
+
+_NAMED = 5  # hosts named in one note
+
+
+class Progress:
+    """What is known of the runs of a job so far."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = {run.id: run for run in runs}
+
+    def waiting(self) -> str | None:
+        """Say which hosts have not begun; None when all have."""
+        away = [run.agent for run in self.runs.values() if run.state in {"held", "queued"}]
+        if not away:
+            return None
+        named = ", ".join(away[:_NAMED]) + (", …" if len(away) > _NAMED else "")
+        whom = named if len(self.runs) == 1 else f"{len(away)} of {len(self.runs)} hosts: {named}"
+        return f"waiting for {whom} (not connected, or busy)"
+
+
+def choose(runs: Sequence[Run], *, as_json: bool, prefixed: bool, colour: bool) -> Screen:
+    """Return where the events of these runs go."""
+    if as_json:
+        return JsonLines()
+    if prefixed and len(runs) > 1:
+        return Prefixed({run.id: run.agent for run in runs}, colour=colour)
+    return Raw()
+
+
+def show(client: Client, job: JobHandle, screen: Screen, *, quiet: bool = False) -> int:
+    """Show the job to its end; return the exit code. Interrupted or unread, it is cancelled."""
+    progress = Progress(job.runs)
+    waiting = (lambda: None) if quiet or isinstance(screen, JsonLines) else progress.waiting
+    with Interrupts(job.cancel, waiting=waiting) as interrupts:
+        try:
+            for event in job:
+                match event:
+                    case Output():
+                        interrupts.arrived()
+                        screen.printed(event)
+                    case RunChanged(run):
+                        progress.runs[run.id] = run
+                        screen.changed(run)
+                    case End():
+                        screen.ended(event)
+        except BrokenPipeError:
+            cancel_unread(job)
+            raise
+        except KeyboardInterrupt:
+            if not quiet:
+                note(f"left; `farhand jobs follow {job.id}` comes back to it")
+            return Exit.INTERRUPTED
+    runs = _settled(client, job, list(progress.runs.values()))
+    if not quiet:
+        for line in notes(job.id, runs):
+            note(line)
+    return exit_code(runs, interrupted=interrupts.seen)
+
+
+def cancel_unread(job: JobHandle) -> None:
+    """Cancel a job whose output nobody reads any more: a pipe's writer ends with its reader."""
+    try:
+        job.cancel()
+    except ClientError as exc:
+        note(f"could not cancel {job.id}: {exc} [{exc.code}]")
+
+
+def _settled(client: Client, job: JobHandle, runs: list[Run]) -> list[Run]:
+    """Return the runs as they are in the end, asked for where the events did not tell."""
+    if all(run.resting for run in runs):
+        return runs
+    return list(client.runs(job=job.id))

@@ -1,0 +1,92 @@
+"""What Ctrl-C does while a job is followed: the first cancels it, the second leaves.
+
+Handlers do next to nothing; asking the controller happens in a thread, and output goes on.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Final, Self
+
+from farhand.cli.screen import note
+from farhand.client._errors import ClientError, Unreachable
+
+_TRIES: Final = 60  # a second apart, while the controller is away
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+class Interrupts:
+    """While inside: the first SIGINT calls *cancel*, the second raises KeyboardInterrupt.
+
+    After *waiting_s* seconds without `arrived`, *waiting* is called once: it says what is waited
+    for. Outside the main thread, where Python delivers no signals, it does nothing.
+    """
+
+    def __init__(
+        self,
+        cancel: Callable[[], object],
+        *,
+        waiting: Callable[[], str | None] = lambda: None,
+        waiting_s: float = 2.0,
+    ) -> None:
+        self.seen = False
+        self._cancel = cancel
+        self._waiting = waiting
+        self._waiting_s = waiting_s
+        self._before: dict[signal.Signals, Handler | int | None] = {}
+
+    def __enter__(self) -> Self:
+        handlers: dict[signal.Signals, Handler] = {
+            signal.SIGINT: self._interrupted,
+            signal.SIGALRM: self._waited,
+        }
+        with suppress(ValueError):  # not the main thread
+            for number, handler in handlers.items():
+                self._before[number] = signal.signal(number, handler)
+            signal.setitimer(signal.ITIMER_REAL, self._waiting_s)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.arrived()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def arrived(self) -> None:
+        """Something happened: there is no need to say what is waited for."""
+        if self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self.seen = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        threading.Thread(target=self._ask, name="cancel", daemon=True).start()
+
+    def _ask(self) -> None:
+        note("cancelling; Ctrl-C again leaves without waiting")
+        for _ in range(_TRIES):
+            try:
+                self._cancel()
+            except Unreachable:
+                time.sleep(1.0)
+            except ClientError as exc:
+                note(f"could not cancel: {exc} [{exc.code}]")
+                return
+            else:
+                return
+
+    def _waited(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if said := self._waiting():
+            # Not by `note`: this may have interrupted a write to the very same buffer.
+            os.write(2, f"farhand: {said}\n".encode())
