@@ -261,7 +261,7 @@ class Executor:
     # --- beginning ------------------------------------------------------------------------
 
     def _start(self, order: StartRun) -> None:
-        if order.run in self._journal.entries:
+        if order.run in self._held or order.run in self._journal.entries:
             log.warning("%s was sent twice; it is not started again", order.run)
             return
         held = self._held[order.run] = HeldEntry(order.run)

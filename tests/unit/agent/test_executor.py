@@ -1,0 +1,447 @@
+"""What an agent does with orders: at most once, in its own order, told until it is settled."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from farhand.agent.executor import Executor, Resolved, ScriptFiles
+from farhand.agent.journal import Journal
+from farhand.domain.ids import RunId
+from farhand.domain.job import Argv, CommandCall, JobSpec, Script
+from farhand.domain.limits import AGENT_DEFAULTS, KIB, AgentLimits
+from farhand.domain.messages import (
+    Ack,
+    CancelRun,
+    FromAgent,
+    HeldState,
+    Output,
+    Resume,
+    RunAccepted,
+    RunEnded,
+    RunRefused,
+    RunStarted,
+    Settled,
+    StartRun,
+    Stop,
+)
+from farhand.domain.output import StreamName
+from farhand.domain.policy import AgentPolicy
+from farhand.domain.run import RunState, Why
+from farhand.errors import InvalidParameter, UnknownCommand
+from farhand.testing import ManualClock, settle
+from farhand.testing.launcher import FakeLauncher, FakeProcess
+from tests.until import until
+
+RUN = RunId("run_01h455vb4pex5vsknk084sn02q")
+OTHER = RunId("run_01h455vb4pex5vsknk084sn02r")
+PLENTY = 1 << 40
+BOTH = {StreamName.STDOUT: 0, StreamName.STDERR: 0}
+
+
+class Catalogue:
+    """Knows `date` and refuses a parameter."""
+
+    def resolve(self, call: CommandCall) -> Resolved:
+        if call.ident != "date":
+            raise UnknownCommand(f"no {call.ident}")
+        if call.params:
+            raise InvalidParameter("date takes none")
+        return Resolved(argv=("echo", "today"))
+
+
+@dataclass
+class Bench:
+    """An executor and everything it said so far."""
+
+    executor: Executor
+    journal: Journal
+    launcher: FakeLauncher
+    said: list[FromAgent] = field(default_factory=list)
+
+    def start(self, *argv: str, run: RunId = RUN, grant: int = PLENTY, **spec: object) -> None:
+        order = JobSpec(what=Argv(argv or ("true",)))
+        self.executor.handle(StartRun(run=run, spec=replace(order, **spec), grant=grant))  # type: ignore[arg-type]
+
+    async def heard(self, kind: type, *, within_s: float = 5.0) -> FromAgent:
+        """Collect until a frame of this kind was said."""
+        async with asyncio.timeout(within_s):
+            while True:
+                self.said += self.executor.collect(1 << 20)
+                for frame in self.said:
+                    if isinstance(frame, kind):
+                        return frame
+                await asyncio.sleep(0.001)
+
+    def output(self, stream: StreamName = StreamName.STDOUT) -> bytes:
+        return b"".join(
+            frame.chunk.data
+            for frame in self.said
+            if isinstance(frame, Output) and frame.chunk.stream is stream
+        )
+
+
+@asynccontextmanager
+async def bench(
+    path: Path,
+    *,
+    launcher: FakeLauncher | None = None,
+    allow: tuple[str, ...] = ("argv", "script", "cwd"),
+    limits: AgentLimits = AGENT_DEFAULTS,
+) -> AsyncIterator[Bench]:
+    journal = Journal.open(path / "journal", size=64 * KIB, keep_s=1e9, now=0.0)
+    launcher = launcher or FakeLauncher()
+    try:
+        async with (
+            launcher,
+            Executor(
+                launcher=launcher,
+                catalogue=Catalogue(),
+                policy=AgentPolicy.of(allow),
+                journal=journal,
+                scripts=ScriptFiles(path / "scripts"),
+                clock=ManualClock(),
+                limits=limits,
+                env={"PATH": "/bin"},
+                boot_id="boot",
+            ) as executor,
+        ):
+            yield Bench(executor, journal, launcher)
+    finally:
+        journal.close()
+
+
+async def test_a_run_is_accepted_started_heard_and_ended_in_this_order(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        it.start("echo", "hi")
+        end = await it.heard(RunEnded)
+
+        assert isinstance(end, RunEnded)
+        assert [RunAccepted, RunStarted, Output, RunEnded] == [type(f) for f in it.said]
+        assert RunState.SUCCEEDED is end.ending.state
+        assert 3 == end.ending.streams[StreamName.STDOUT].kept
+
+
+async def test_the_journal_names_a_run_before_its_program_starts(tmp_path: Path) -> None:
+    known: list[bool] = []
+
+    async def look(process: FakeProcess) -> int:
+        known.append((process.launch.run.encode()) in (tmp_path / "journal").read_bytes())
+        return 0
+
+    async with bench(tmp_path, launcher=FakeLauncher({"look": look})) as it:
+        it.start("look")
+        await it.heard(RunEnded)
+
+    assert [True] == known
+
+
+async def test_a_run_sent_twice_starts_once(tmp_path: Path) -> None:
+    starts: list[int] = []
+
+    async def count(process: FakeProcess) -> int:
+        starts.append(process.pid)
+        return 0
+
+    async with bench(tmp_path, launcher=FakeLauncher({"count": count})) as it:
+        it.start("count")
+        it.start("count")
+        await it.heard(RunEnded)
+        it.executor.handle(Settled(RUN))
+        it.start("count")
+        await settle()
+
+        assert 1 == len(starts)
+
+
+async def test_a_run_that_was_settled_before_a_restart_is_not_started_again(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        it.start()
+        await it.heard(RunEnded)
+        it.executor.handle(Settled(RUN))
+    async with bench(tmp_path) as it:
+        it.start()
+        await settle()
+
+        assert [] == it.executor.held()
+
+
+@pytest.mark.parametrize(
+    ("what", "allow", "why"),
+    [
+        (Argv(("true",)), (), Why.POLICY),
+        (Script("true"), ("argv",), Why.POLICY),
+        (CommandCall("nope", {}), (), Why.UNKNOWN_COMMAND),
+        (CommandCall("date", {"a": "b"}), (), Why.INVALID_PARAMETER),
+    ],
+)
+async def test_a_refusal_is_told_with_its_reason(
+    tmp_path: Path, what: Argv | Script | CommandCall, allow: tuple[str, ...], why: Why
+) -> None:
+    async with bench(tmp_path, allow=allow) as it:
+        it.executor.handle(StartRun(run=RUN, spec=JobSpec(what=what), grant=PLENTY))
+        refused = await it.heard(RunRefused)
+
+        assert isinstance(refused, RunRefused)
+        assert why is refused.why
+
+
+async def test_catalogue_commands_need_no_permission(tmp_path: Path) -> None:
+    async with bench(tmp_path, allow=()) as it:
+        spec = JobSpec(what=CommandCall("date", {}))
+        it.executor.handle(StartRun(run=RUN, spec=spec, grant=PLENTY))
+        await it.heard(RunEnded)
+
+        assert b"today\n" == it.output()
+
+
+async def test_the_working_directory_needs_a_permission_of_its_own(tmp_path: Path) -> None:
+    async with bench(tmp_path, allow=("argv",)) as it:
+        it.start(cwd="/tmp")
+        refused = await it.heard(RunRefused)
+
+        assert isinstance(refused, RunRefused)
+        assert "--allow cwd" in refused.message
+
+
+async def test_more_runs_than_the_limit_are_refused(tmp_path: Path) -> None:
+    limits = replace(AGENT_DEFAULTS, runs=1)
+    async with bench(tmp_path, limits=limits) as it:
+        it.start("sleep")
+        await it.heard(RunStarted)
+        it.start("true", run=OTHER)
+        refused = await it.heard(RunRefused)
+
+        assert isinstance(refused, RunRefused)
+        assert (OTHER, Why.AGENT_FULL) == (refused.run, refused.why)
+
+
+async def test_a_program_that_is_not_there_ends_with_its_own_why(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        it.start("no-such-program")
+        end = await it.heard(RunEnded)
+
+        assert isinstance(end, RunEnded)
+        assert Why.PROGRAM_NOT_FOUND is end.ending.why
+
+
+async def test_the_time_limit_ends_a_run(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        it.start("sleep", timeout_s=0.02)
+        end = await it.heard(RunEnded)
+
+        assert isinstance(end, RunEnded)
+        assert (RunState.TIMED_OUT, Why.TIME_LIMIT) == (end.ending.state, end.ending.why)
+
+
+async def test_a_cancel_ends_a_run_once(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        it.start("sleep")
+        await it.heard(RunStarted)
+        it.executor.handle(CancelRun(RUN, 0.01))
+        it.executor.handle(CancelRun(RUN, 0.01))
+        end = await it.heard(RunEnded)
+
+        assert isinstance(end, RunEnded)
+        assert RunState.CANCELLED is end.ending.state
+        assert 1 == sum(isinstance(frame, RunEnded) for frame in it.said)
+
+
+async def test_output_waits_for_the_grant_and_the_end_waits_for_the_output(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        it.start("echo", "0123456789", grant=4)
+        await it.heard(Output)
+        await settle()
+        it.said += it.executor.collect(1 << 20)
+        assert b"0123" == it.output()
+        assert not any(isinstance(frame, RunEnded) for frame in it.said)
+
+        it.executor.handle(Ack(RUN, StreamName.STDOUT, 4, PLENTY))
+        await it.heard(RunEnded)
+
+        assert b"0123456789\n" == it.output()
+
+
+async def test_a_stream_beyond_its_limit_keeps_head_and_tail_and_names_the_cut(
+    tmp_path: Path,
+) -> None:
+    async def alphabet(process: FakeProcess) -> int:
+        for letter in b"abcdefghijklmnopqrstuvwxyz":
+            await process.print(bytes([letter]))
+        return 0
+
+    async with bench(tmp_path, launcher=FakeLauncher({"alphabet": alphabet})) as it:
+        it.start("alphabet", output_limit_bytes=10)
+        end = await it.heard(RunEnded)
+
+        assert isinstance(end, RunEnded)
+        told = end.ending.streams[StreamName.STDOUT]
+        assert b"abcdevwxyz" == it.output()
+        assert (26, 10, 5, 16) == (told.total, told.kept, told.cut_at, told.cut_bytes)
+
+
+async def test_a_program_waits_when_its_output_is_not_stored(tmp_path: Path) -> None:
+    printed: list[int] = []
+
+    async def chatter(process: FakeProcess) -> int:
+        for _ in range(64):
+            await process.print(bytes(KIB * 16))
+            printed.append(1)
+        return 0
+
+    limits = replace(
+        AGENT_DEFAULTS, spool_bytes=64 * KIB, spool_total_bytes=64 * KIB, spool_reserve_bytes=KIB
+    )
+    launcher = FakeLauncher({"chatter": chatter})
+    async with bench(tmp_path, launcher=launcher, limits=limits) as it:
+        it.start("chatter", grant=0)
+        await it.heard(RunStarted)
+        for _ in range(20):
+            await settle()
+        stuck = len(printed)
+        it.executor.handle(Ack(RUN, StreamName.STDOUT, 0, PLENTY))
+        kept = 0
+        async with asyncio.timeout(5):
+            while not any(isinstance(frame, RunEnded) for frame in it.said):
+                it.said += it.executor.collect(1 << 20)
+                kept = len(it.output())
+                it.executor.handle(Ack(RUN, StreamName.STDOUT, kept, PLENTY))
+                await asyncio.sleep(0)
+
+        assert stuck <= (64 + 64 + 32) // 16
+        assert 64 * 16 * KIB == kept
+
+
+async def test_after_a_reconnect_nothing_is_said_before_the_controller_asks(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        it.start("echo", "hello")
+        await it.heard(RunEnded)
+        (held,) = it.executor.held()
+        assert (HeldState.ENDED, 6) == (held.state, held.next_offsets[StreamName.STDOUT])
+        assert [] == it.executor.collect(1 << 20)
+
+        offsets = {StreamName.STDOUT: 2, StreamName.STDERR: 0}
+        it.said.clear()
+        up_to = dict.fromkeys(StreamName, PLENTY)
+        it.executor.handle(Resume(RUN, offsets, up_to))
+        await it.heard(RunEnded)
+
+        assert b"llo\n" == it.output()
+        assert isinstance(it.said[0], RunStarted)
+
+
+async def test_acknowledged_bytes_are_not_held_any_more(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        it.start("echo", "hello")
+        await it.heard(RunEnded)
+        before = it.executor.free_bytes
+        it.executor.handle(Ack(RUN, StreamName.STDOUT, 6, PLENTY))
+
+        assert before + 6 == it.executor.free_bytes
+
+
+async def test_a_settled_run_is_forgotten(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        it.start()
+        await it.heard(RunEnded)
+        assert not it.executor.settled
+        it.executor.handle(Settled(RUN))
+
+        assert it.executor.settled
+
+
+async def test_a_run_that_is_not_known_to_the_controller_is_killed_and_forgotten(
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path) as it:
+        it.start("sleep")
+        await it.heard(RunStarted)
+        it.executor.handle(Stop(RUN))
+        await until(lambda: it.executor.settled)
+
+        assert [] == it.executor.held()
+
+
+async def test_leaving_kills_every_run_and_the_next_start_tells_how_they_ended(
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path) as it:
+        it.start("sleep")
+        await it.heard(RunStarted)
+    async with bench(tmp_path) as it:
+        (held,) = it.executor.held()
+        it.executor.handle(Resume(RUN, BOTH, dict.fromkeys(StreamName, PLENTY)))
+        end = await it.heard(RunEnded)
+
+        assert HeldState.ENDED is held.state
+        assert isinstance(end, RunEnded)
+        assert Why.AGENT_STOPPED is end.ending.why
+
+
+async def test_a_crash_is_told_as_a_restart_and_what_was_left_is_swept(tmp_path: Path) -> None:
+    launcher = FakeLauncher()
+    async with bench(tmp_path) as it:
+        it.start("sleep")
+        await it.heard(RunStarted)
+        crashed = (tmp_path / "journal").read_bytes()
+    (tmp_path / "journal").write_bytes(crashed)
+    async with bench(tmp_path, launcher=launcher) as it:
+        it.executor.held()
+        it.executor.handle(Resume(RUN, BOTH, dict.fromkeys(StreamName, PLENTY)))
+        end = await it.heard(RunEnded)
+
+        assert isinstance(end, RunEnded)
+        assert Why.AGENT_RESTARTED is end.ending.why
+        assert "killed" in end.ending.message
+
+
+async def test_a_refusal_is_told_again_after_a_restart(tmp_path: Path) -> None:
+    async with bench(tmp_path, allow=()) as it:
+        it.start()
+        await it.heard(RunRefused)
+    async with bench(tmp_path) as it:
+        it.executor.held()
+        it.executor.handle(Resume(RUN, BOTH, dict.fromkeys(StreamName, PLENTY)))
+        refused = await it.heard(RunRefused)
+
+        assert isinstance(refused, RunRefused)
+        assert Why.POLICY is refused.why
+
+
+async def test_many_runs_share_a_message_fairly(tmp_path: Path) -> None:
+    async def much(process: FakeProcess) -> int:
+        await process.print(bytes(600 * KIB))
+        return await process.block()
+
+    async with bench(tmp_path, launcher=FakeLauncher({"much": much})) as it:
+        it.start("much")
+        it.start("much", run=OTHER)
+        most = AGENT_DEFAULTS.spool_total_bytes - 1200 * KIB
+        await until(lambda: it.executor.free_bytes <= most)
+        frames = it.executor.collect(512 * KIB)
+        sizes = {RUN: 0, OTHER: 0}
+        for frame in frames:
+            if isinstance(frame, Output):
+                sizes[frame.chunk.run] += len(frame.chunk.data)
+
+        assert min(sizes.values()) >= 200 * KIB
+
+
+async def test_a_script_is_run_by_its_first_line_and_leaves_no_file(tmp_path: Path) -> None:
+    seen: list[tuple[str, ...]] = []
+
+    async def interpreter(process: FakeProcess) -> int:
+        seen.append(process.launch.argv)
+        assert "print(1)" in Path(process.launch.argv[-1]).read_text()  # noqa: ASYNC240
+        return 0
+
+    async with bench(tmp_path, launcher=FakeLauncher({"/usr/bin/env": interpreter})) as it:
+        spec = JobSpec(what=Script("#!/usr/bin/env python3\nprint(1)\n"))
+        it.executor.handle(StartRun(run=RUN, spec=spec, grant=PLENTY))
+        await it.heard(RunEnded)
+
+        assert ("/usr/bin/env", "python3") == seen[0][:2]
+        assert [] == list((tmp_path / "scripts").iterdir())
