@@ -6,10 +6,14 @@ and the program waits, as at any terminal.
 
 import asyncio
 from collections import deque
+from dataclasses import replace
+from typing import Final
 
 from farhand.domain.ids import RunId
 from farhand.domain.limits import AgentLimits
 from farhand.domain.output import Chunk, HeadTail, StreamEnd, StreamName
+
+PIECE_BYTES: Final = 4 * 1024  # smaller prints share a piece: each costs as much as 100 bytes
 
 
 class Budget:
@@ -88,11 +92,16 @@ class Spool:
         return self.end
 
     def _put(self, data: bytes) -> None:
-        if data:
+        if not data:
+            return
+        if self._parts and len(self._parts[-1].data) + len(data) <= PIECE_BYTES:
+            last = self._parts[-1]
+            self._parts[-1] = replace(last, data=last.data + data)
+        else:
             self._parts.append(Chunk(self.run, self.stream, self._next, data))
-            self._next += len(data)
-            self._held += len(data)
-            self._budget.add(len(data))
+        self._next += len(data)
+        self._held += len(data)
+        self._budget.add(len(data))
 
     def take(self, most: int) -> Chunk | None:
         """Return the next bytes to send, as far as the grant goes, or None."""
@@ -116,6 +125,7 @@ class Spool:
     def acknowledge(self, kept: int, up_to: int) -> None:
         """Bytes below *kept* are stored and forgotten here; it may send up to *up_to*."""
         self.up_to = max(self.up_to, up_to)
+        self._sent = max(self._sent, min(kept, self._next))  # what is stored is not sent again
         before = self._held
         while self._parts and self._parts[0].end <= kept:
             self._held -= len(self._parts.popleft().data)
@@ -134,7 +144,8 @@ class Spool:
         self.up_to = 0
 
     def drop(self) -> None:
-        """Forget everything that is held."""
+        """Forget everything that is held; nothing of it is sent any more."""
         self._parts.clear()
+        self._sent = self._next
         self._budget.add(-self._held)
         self._held = 0

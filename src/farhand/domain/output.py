@@ -5,7 +5,6 @@ cut out, and how long it was, is told once at the end (`StreamEnd`).
 """
 
 import hashlib
-from collections import deque
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -62,13 +61,12 @@ class HeadTail:
     byte with `feed`, which returns the ones that can go out now; `finish` returns the tail.
     """
 
-    __slots__ = ("_all", "_head", "_held", "_kept", "_tail", "_tail_parts", "_total")
+    __slots__ = ("_all", "_head", "_held", "_kept", "_tail", "_total")
 
     def __init__(self, limit: int, tail: int) -> None:
         self._tail = min(tail, limit // 2)
         self._head = limit - self._tail
-        self._tail_parts: deque[bytes] = deque()
-        self._held = 0  # bytes in _tail_parts
+        self._held = bytearray()  # the last bytes behind the head, at most twice the tail
         self._total = 0
         self._all = hashlib.sha256()
         self._kept = self._all  # one digest until something is held back
@@ -91,18 +89,16 @@ class HeadTail:
         return head
 
     def _hold(self, rest: bytes) -> None:
-        self._tail_parts.append(rest)
-        self._held += len(rest)
-        while self._held - len(self._tail_parts[0]) >= self._tail and len(self._tail_parts) > 1:
-            self._held -= len(self._tail_parts.popleft())
-        if self._held > 2 * self._tail:
-            self._tail_parts[0] = self._tail_parts[0][self._held - self._tail :]
-            self._held = self._tail
+        if len(rest) >= self._tail:
+            self._held = bytearray(rest[len(rest) - self._tail :])
+            return
+        self._held += rest
+        if len(self._held) > 2 * self._tail:
+            del self._held[: -self._tail]
 
     def finish(self) -> tuple[bytes, StreamEnd]:
         """Return the tail and what became of the whole stream. Call once, at the end."""
-        held = b"".join(self._tail_parts)
-        tail = held[-self._tail :] if self._tail else b""
+        tail = bytes(self._held[-self._tail :]) if self._tail else b""
         head = min(self._total, self._head)
         if self._kept is not self._all:
             self._kept.update(tail)
