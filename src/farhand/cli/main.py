@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from farhand.cli.outcome import Exit
-from farhand.cli.parser import Parser, UsageError, add_connection, parser_for, suggested
+from farhand.cli.parser import UsageError, add_connection, parser_for, suggested
 from farhand.cli.screen import note
 from farhand.client._errors import (
     ClientError,
@@ -87,7 +87,9 @@ def _verb(verb: str, words: list[str]) -> int:
     if verb == "run" and "--" in words:
         cut = words.index("--")
         words, remote = words[:cut], words[cut + 1 :]
-    parser, execute = verb_parser(verb, help_wanted=bool({"-h", "--help"} & {*words}))
+    help_wanted = bool({"-h", "--help"} & {*words})
+    parser = parser_for(f"farhand {verb}", VERBS[verb], help_wanted=help_wanted)
+    execute = configure_verb(verb, parser)
     try:
         args = parser.parse_args(words)
     except SystemExit as exc:  # --help has printed its help
@@ -96,18 +98,17 @@ def _verb(verb: str, words: list[str]) -> int:
     return execute(args)
 
 
-def verb_parser(
-    verb: str, *, help_wanted: bool
-) -> tuple[Parser, Callable[[argparse.Namespace], int]]:
-    """Load a verb; return its parser and what carries it out."""
+def configure_verb(
+    verb: str, parser: argparse.ArgumentParser
+) -> Callable[[argparse.Namespace], int]:
+    """Load a verb, add to *parser* what it takes, and return what carries it out."""
     module = importlib.import_module(f"farhand.cli.{_MODULES.get(verb, verb)}")
-    parser = parser_for(f"farhand {verb}", VERBS[verb], help_wanted=help_wanted)
     module.configure(parser)
     add_connection(parser)
     if verb == "run":
         parser.usage = "farhand run [OPTIONS] TARGET… -- ARGV…"
     execute: Callable[[argparse.Namespace], int] = module.execute
-    return parser, execute
+    return execute
 
 
 def _process(verb: str, words: list[str]) -> int:

@@ -7,13 +7,17 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from farhand.cli.screen import note
 from farhand.client._blocking import Client
-from farhand.client._errors import ClientError, NotConfigured
+from farhand.client._errors import ClientError, NotConfigured, NotFound
+
+_LOOKED_THROUGH: Final = 5_000  # agents, for a name that is close
 
 
 class UsageError(ClientError):
@@ -54,18 +58,43 @@ def parser_for(prog: str, description: str, *, help_wanted: bool) -> Parser:
     return Parser(prog=prog, description=description, formatter_class=formatter, allow_abbrev=False)
 
 
-def add_connection(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which controller to ask."""
+def add_connection(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
+    """Add the options that say which controller to ask; *again* below a parser that has them."""
     group = parser.add_argument_group("which controller")
-    group.add_argument("--url", help="default: FARHAND_URL, then the local controller's")
-    group.add_argument("--token-file", metavar="FILE", help="default: FARHAND_TOKEN, then local")
-    group.add_argument("--ca", metavar="FILE", help="default: FARHAND_CA, then the system's")
+    default = argparse.SUPPRESS if again else None
+    for name, metavar, said in (
+        ("--url", "URL", "default: FARHAND_URL, then the local controller's"),
+        ("--token-file", "FILE", "default: FARHAND_TOKEN, then the local controller's"),
+        ("--ca", "FILE", "default: FARHAND_CA, then the system's authorities"),
+    ):
+        group.add_argument(name, metavar=metavar, help=said, default=default)
 
 
-def connection(args: argparse.Namespace) -> Client:
-    """Return a client of the controller that *args* name, which tells its notices on stderr."""
+@contextmanager
+def connection(args: argparse.Namespace) -> Iterator[Client]:
+    """Give a client of the controller that *args* name, which tells its notices on stderr.
+
+    An agent that is not known comes with the names that are close to what was typed.
+    """
     token = token_in(args.token_file) if args.token_file else None
-    return Client(args.url, token, ca=args.ca, notice=note)
+    with Client(args.url, token, ca=args.ca, notice=note) as client:
+        try:
+            yield client
+        except NotFound as exc:
+            if exc.code == "unknown-agent" and not exc.hint:
+                exc.hint = _near(client, exc)
+            raise
+
+
+def _near(client: Client, exc: NotFound) -> str:
+    wrong = exc.details.get("names")
+    known = [agent.name for agent in islice(client.agents(), _LOOKED_THROUGH)]
+    if not known:
+        return "no agent has joined yet; `farhand agent --help` says how one does"
+    for name in wrong if isinstance(wrong, list) else ():
+        if found := suggested(str(name), known):
+            return found
+    return ""
 
 
 def token_in(name: str) -> str:

@@ -1,0 +1,130 @@
+"""`farhand jobs`: what was asked for, now and before."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from farhand.cli import following, tables
+from farhand.cli.outcome import Exit, what_happened
+from farhand.cli.parser import add_connection, connection
+from farhand.cli.runs import COLUMNS as RUN_COLUMNS
+from farhand.cli.screen import colourful, json_line
+from farhand.client._blocking import Client, JobHandle
+from farhand.client._events import Output
+from farhand.client._shapes import Job, Run
+
+COLUMNS: tables.Columns[Job] = {
+    "job": lambda job: job.id,
+    "state": lambda job: job.state,
+    "runs": lambda job: tables.assignments(job.counts),
+    "made": lambda job: tables.ago(job.created_at),
+    "by": lambda job: job.by,
+    "targets": lambda job: job.targets,
+    "what": lambda job: job.summary,
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add what `farhand jobs` takes."""
+    parser.add_argument("-n", "--limit", type=int, default=20, help="newest first (20)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    verbs = parser.add_subparsers(dest="action", metavar="ACTION")
+    _action(verbs, "show", "a job and its runs")
+    follow = _action(verbs, "follow", "its output from the beginning, live to its end")
+    follow.add_argument("--no-prefix", action="store_true", help="no host in front of lines")
+    follow.add_argument("-q", "--quiet", action="store_true", help="output alone, no notes")
+    output = _action(verbs, "output", "what is stored of its output now")
+    output.add_argument("--no-prefix", action="store_true", help="no host in front of lines")
+    output.add_argument("--stderr", action="store_true", help="what went to stderr")
+    _action(verbs, "cancel", "end every run of it that is not over")
+
+
+def _action(verbs: Any, name: str, said: str) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = verbs.add_parser(name, help=said, description=said)
+    added.add_argument("job", metavar="JOB")
+    added.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+    add_connection(added, again=True)
+    return added
+
+
+def execute(args: argparse.Namespace) -> int:
+    """List jobs, or do to one what was asked."""
+    with connection(args) as client:
+        match args.action:
+            case None:
+                tables.show(
+                    islice(client.jobs(), max(0, args.limit)),
+                    COLUMNS,
+                    lambda job: job.raw,
+                    as_json=args.json,
+                    empty="no job yet; `farhand run --help` shows how to ask for one",
+                )
+            case "follow":
+                return _follow(client, args)
+            case "output":
+                _output(client, args)
+            case "cancel":
+                _show(client.cancel_job(args.job), [], as_json=args.json)
+            case _:
+                job = client.get_job(args.job)
+                runs = [] if args.json else list(client.runs(job=job.id))
+                _show(job, runs, as_json=args.json)
+    return Exit.OK
+
+
+def _follow(client: Client, args: argparse.Namespace) -> int:
+    job = client.get_job(args.job)
+    runs = tuple(client.runs(job=job.id))
+    prefixed = not args.no_prefix
+    screen = following.choose(
+        runs, as_json=args.json, prefixed=prefixed, colour=colourful(os.environ)
+    )
+    screen.submitted(job)
+    handle = JobHandle(client, job.id, runs)
+    return following.show(client, handle, screen, quiet=args.quiet or args.json)
+
+
+def _output(client: Client, args: argparse.Namespace) -> None:
+    runs = list(client.runs(job=args.job))
+    screen = following.choose(
+        runs, as_json=args.json, prefixed=not args.no_prefix, colour=colourful(os.environ)
+    )
+    for run in runs:
+        for output in stored(client, run, stderr=args.stderr):
+            screen.printed(output)
+        screen.changed(run)
+
+
+def stored(client: Client, run: Run, *, stderr: bool) -> Iterator[Output]:
+    """Tell what is stored of one stream of *run*, as the output that it is; on stdout."""
+    offset = 0
+    for data in client.output(run.id, "stderr" if stderr else "stdout"):
+        yield Output(run=run.id, agent=run.agent, stream="stdout", offset=offset, data=data)
+        offset += len(data)
+
+
+def _show(job: Job, runs: list[Run], *, as_json: bool) -> None:
+    if as_json:
+        json_line(None, job.raw)
+        return
+    tables.facts(
+        {
+            "job": job.id,
+            "state": job.state + (", cancel requested" if job.cancel_requested else ""),
+            "what": job.summary,
+            "targets": job.targets,
+            "by": job.by,
+            "made": f"{tables.at(job.created_at)} ({tables.ago(job.created_at)})",
+            "runs": tables.assignments(job.counts),
+        }
+    )
+    if runs:
+        columns = {**RUN_COLUMNS, "how it ended": _ending}
+        tables.show(runs, columns, lambda run: run.raw, as_json=False, empty="")
+
+
+def _ending(run: Run) -> str:
+    plain = not run.resting or run.state == "succeeded"
+    return "" if plain else what_happened(run)
