@@ -1,8 +1,11 @@
 """A controller without a gateway: the real API over the memory store, and agents played by hand."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import httpx
 from fastapi import FastAPI
@@ -14,12 +17,15 @@ from farhand.controller.ids import new_agent, new_org, token_hash
 from farhand.controller.tenants import Tenant, Tenants
 from farhand.domain.agent import Agent, Identity
 from farhand.domain.ids import OrgId, RunId
-from farhand.domain.limits import Limits
+from farhand.domain.limits import DEFAULTS, Limits
 from farhand.domain.output import Chunk, StreamName
 from farhand.domain.run import Ending, RunState, Why
 from farhand.http.app import build_app
+from farhand.http.server import Address, serving_http
 from farhand.ports import Append, Credential, JoinAgent, Kept, Moved, MoveRun, Store
 from farhand.storage.memory import MemoryControl, MemoryStore
+
+T = TypeVar("T")
 
 TOKEN = "fh_api_of_the_tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -72,6 +78,10 @@ class House:
             await self.started(run)
             await self.ended(run)
 
+    async def followers(self) -> int:
+        """How many follow a job just now."""
+        return self.tenant.followers.count
+
     async def _move(
         self, run: str, expect: RunState, to: RunState, end: Ending | None = None
     ) -> None:
@@ -98,8 +108,54 @@ class House:
         self.tenant.sessions.hint([run.job])
 
 
+async def eventually(look: Callable[[], Awaitable[T]], good: Callable[[T], object]) -> T:
+    """Look until it is good, turn by turn of the loop; a deadline says that it never was."""
+    async with asyncio.timeout(20):
+        while not good(found := await look()):  # noqa: ASYNC110 - what is looked at has no event
+            await asyncio.sleep(0.001)
+    return found
+
+
+@dataclass(slots=True)
+class Told:
+    """One server-sent event as it came."""
+
+    id: int | None = None
+    event: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+async def events(lines: AsyncIterator[str]) -> AsyncIterator[Told]:
+    """Read server-sent events."""
+    told = Told()
+    async for line in lines:
+        name, _, value = line.partition(": ")
+        match name:
+            case "id":
+                told.id = int(value)
+            case "event":
+                told.event = value
+            case "data":
+                told.data = json.loads(value)
+            case "" if told.event and not line:
+                yield told
+                told = Told()
+
+
 @asynccontextmanager
-async def house(limits: Limits | None = None, store: Store | None = None) -> AsyncIterator[House]:
+async def served(
+    here: House, limits: Limits = DEFAULTS
+) -> AsyncIterator[tuple[httpx.AsyncClient, Address]]:
+    """Serve a house on a port of its own."""
+    async with (
+        serving_http(here.app, "127.0.0.1:0", limits=limits) as address,
+        httpx.AsyncClient(base_url=address.url, headers=BEARER, timeout=20) as client,
+    ):
+        yield client, address
+
+
+@asynccontextmanager
+async def house(limits: Limits = DEFAULTS, store: Store | None = None) -> AsyncIterator[House]:
     """Open a house; *store* stands in for the memory store."""
     control, kept, clock = MemoryControl(), store or MemoryStore(), SystemClock()
     org = new_org()
@@ -112,7 +168,6 @@ async def house(limits: Limits | None = None, store: Store | None = None) -> Asy
         assert org == wanted
         return kept
 
-    limits = limits or Limits()
     enrolment = Enrolment(control, clock)
     async with Tenants(
         name="house",
