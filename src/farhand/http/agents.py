@@ -13,10 +13,10 @@ from farhand.api.shapes import AgentEdit, AgentList, AgentShape, CommandList, Na
 from farhand.domain.agent import Agent
 from farhand.domain.selector import Selector
 from farhand.http.answer import Json
-from farhand.http.asked import PageAsked, body_of
+from farhand.http.asked import VERSION_ONE, PageAsked, body_of, known_query
 from farhand.http.door import Caller, Here
 
-router = APIRouter(tags=["agents"])
+router = APIRouter(prefix=VERSION_ONE, tags=["agents"], dependencies=[Depends(known_query)])
 
 
 @router.get("/agents", operation_id="listAgents", responses={200: {"model": AgentList}})

@@ -6,7 +6,7 @@ Opens nothing and starts nothing; `serving_http` does.
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
@@ -16,7 +16,6 @@ from farhand.domain.limits import Limits
 from farhand.errors import FarhandError
 from farhand.http import agents, health, jobs, runs
 from farhand.http.answer import on_error, on_http, on_invalid
-from farhand.http.asked import known_query
 from farhand.http.door import Door
 from farhand.http.openapi import described
 
@@ -46,9 +45,12 @@ def build_app(tenants: Tenants, enrolment: Enrolment, limits: Limits, *, version
     app.add_exception_handler(FarhandError, on_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
-    app.include_router(health.open_routes(enrolment), dependencies=[Depends(known_query)])
-    version_one = APIRouter(prefix="/api/v1", dependencies=[Depends(known_query)])
-    for router in (jobs.router, runs.router, agents.router, health.version_routes(version)):
-        version_one.include_router(router)
-    app.include_router(version_one)
+    for routes in (
+        health.open_routes(enrolment).routes,
+        health.router.routes,
+        jobs.router.routes,
+        runs.router.routes,
+        agents.router.routes,
+    ):
+        app.router.routes.extend(routes)
     return app

@@ -6,7 +6,7 @@ What a body means is read in `farhand.api`; here it is only fetched.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Query
 from fastapi.dependencies.models import Dependant
@@ -18,6 +18,8 @@ from farhand.errors import BodyTooLarge, InvalidBody, InvalidQuery, UnsupportedM
 from farhand.http.door import Here
 
 T = TypeVar("T")
+
+VERSION_ONE: Final = "/api/v1"
 
 
 def body_of(shape: TypeAdapter[T]) -> Callable[..., Awaitable[T]]:

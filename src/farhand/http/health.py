@@ -5,13 +5,14 @@ The first two need no token and say nothing else.
 
 from contextlib import suppress
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from starlette.requests import Request
 
 from farhand.api.shapes import Health, Version
 from farhand.controller.enrolment import Enrolment
 from farhand.errors import Unauthenticated, Unavailable
 from farhand.http.answer import Json
+from farhand.http.asked import VERSION_ONE, known_query
 from farhand.http.door import Here
 
 _OK: Health = {"status": "ok"}
@@ -19,14 +20,14 @@ _OK: Health = {"status": "ok"}
 
 def open_routes(enrolment: Enrolment) -> APIRouter:
     """Return what a supervisor or a load balancer asks."""
-    router = APIRouter(tags=["health"])
+    health = APIRouter(tags=["health"], dependencies=[Depends(known_query)])
 
-    @router.get("/healthz", operation_id="healthz", responses={200: {"model": Health}})
+    @health.get("/healthz", operation_id="healthz", responses={200: {"model": Health}})
     async def healthz() -> Json:
         """Answer as long as the process lives."""
         return Json(_OK)
 
-    @router.get("/readyz", operation_id="readyz", responses={200: {"model": Health}})
+    @health.get("/readyz", operation_id="readyz", responses={200: {"model": Health}})
     async def readyz(request: Request) -> Json:
         """Answer 200 when the store answers and no stop is under way."""
         if request.app.state.stopping.is_set():
@@ -35,22 +36,19 @@ def open_routes(enrolment: Enrolment) -> APIRouter:
             await enrolment.authenticate("readyz")
         return Json(_OK)
 
-    return router
+    return health
 
 
-def version_routes(version: str) -> APIRouter:
-    """Return what a client asks first."""
-    router = APIRouter(tags=["health"])
+router = APIRouter(prefix=VERSION_ONE, tags=["health"], dependencies=[Depends(known_query)])
 
-    @router.get("/version", operation_id="getVersion", responses={200: {"model": Version}})
-    async def get_version(here: Here) -> Json:
-        """Tell which version answers, and as whom it knows the caller."""
-        answer: Version = {
-            "version": version,
-            "api": "v1",
-            "caller": here.name,
-            "org": here.tenant.org,
-        }
-        return Json(answer)
 
-    return router
+@router.get("/version", operation_id="getVersion", responses={200: {"model": Version}})
+async def get_version(request: Request, here: Here) -> Json:
+    """Tell which version answers, and as whom it knows the caller."""
+    answer: Version = {
+        "version": request.app.version,
+        "api": "v1",
+        "caller": here.name,
+        "org": here.tenant.org,
+    }
+    return Json(answer)

@@ -26,13 +26,13 @@ from farhand.domain.output import StreamName
 from farhand.domain.run import Run
 from farhand.errors import InvalidQuery, UnknownJob
 from farhand.http.answer import Json
-from farhand.http.asked import PageAsked, body_of
+from farhand.http.asked import VERSION_ONE, PageAsked, body_of, known_query
 from farhand.http.door import Caller, Here
 from farhand.http.racing import first_of, gone
 from farhand.http.stream import EventStream
 from farhand.ports import RunFilter
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(prefix=VERSION_ONE, tags=["jobs"], dependencies=[Depends(known_query)])
 
 _RUNS_SHOWN: Final = 100
 
@@ -74,7 +74,7 @@ async def submit_job(
         digest=reading.digest(asked) if idempotency_key else "",
     )
     job = submitted.job
-    headers = {"Location": f"/api/v1/jobs/{job.id}"}
+    headers = {"Location": f"{VERSION_ONE}/jobs/{job.id}"}
     if submitted.repeated:
         headers["Idempotency-Replayed"] = "true"
     if wait_s and await _settled(request, here, job.id, wait_s):

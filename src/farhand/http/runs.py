@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from starlette.responses import Response, StreamingResponse
 
 from farhand.api import writing
@@ -17,14 +17,14 @@ from farhand.domain.output import StreamName
 from farhand.domain.run import Run, RunState
 from farhand.errors import StoreUnavailable, UnknownJob, UnknownRun
 from farhand.http.answer import Json
-from farhand.http.asked import PageAsked
+from farhand.http.asked import VERSION_ONE, PageAsked, known_query
 from farhand.http.door import Caller, Here
 from farhand.http.ranges import Span, asked_span
 from farhand.ports import RunFilter
 
 READ_BYTES: Final = 256 * 1024
 
-router = APIRouter(tags=["runs"])
+router = APIRouter(prefix=VERSION_ONE, tags=["runs"], dependencies=[Depends(known_query)])
 
 _BYTES: Final = {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}
 
