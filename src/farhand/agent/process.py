@@ -30,6 +30,20 @@ _READ_BYTES: Final = 256 * 1024
 _PIPE_BYTES: Final = 1024 * 1024  # a system call moves more, where the host allows it
 _PIPE_DEFAULT: Final = 64 * 1024
 _STAGE_S: Final = 30.0  # for all steps before a program
+_PACKAGES: Final = {  # what Debian calls that which a bare host often lacks
+    **dict.fromkeys(("ip", "ss"), "iproute2"),
+    **dict.fromkeys(("journalctl", "systemctl"), "systemd"),
+    **dict.fromkeys(("dig", "host", "nslookup"), "bind9-dnsutils"),
+    **dict.fromkeys(("free", "top", "vmstat"), "procps"),
+    "curl": "curl",
+    "lsof": "lsof",
+    "mtr": "mtr-tiny",
+    "nft": "nftables",
+    "ping": "iputils-ping",
+    "strace": "strace",
+    "tcpdump": "tcpdump",
+    "traceroute": "traceroute",
+}
 _UMASK: Final = 0o022  # the agent's own is for its secrets
 _STAGE: Final = (
     sys.executable,
@@ -82,10 +96,10 @@ class PosixLauncher:
         self._watch = watch or (watch_by_pidfd if _has_pidfd() else watch_by_thread)
 
     async def launch(self, launch: Launch) -> "PosixLaunched":
-        argv = tuple(arg.encode() for arg in launch.argv)
-        env = {key.encode(): value.encode() for key, value in launch.env.items()}
+        argv = tuple(map(_bytes, launch.argv))
+        env = {_bytes(name): _bytes(value) for name, value in launch.env.items()}
         env[MARK.encode()] = launch.run.encode()
-        cwd = None if launch.cwd is None else launch.cwd.encode()
+        cwd = None if launch.cwd is None else _bytes(launch.cwd)
         special = launch.user, launch.nice, launch.namespaces
         if all(each is None for each in special) and not launch.rlimits:
             return self._plain(launch, argv, env, cwd)
@@ -112,11 +126,13 @@ class PosixLauncher:
             pipes.close()
             number = exc.errno or 0
             if cwd is not None and _unusable(cwd):
-                raise _launch_failed(stage.directory_failed(number, cwd)) from exc
+                failed = stage.directory_failed(number, cwd)
+                raise _launch_failed(failed, launch.argv[0]) from exc
             program = argv[0]
             if cwd is not None and b"/" in program:
                 program = os.path.join(cwd, program)  # noqa: PTH118  # bytes, as the kernel has it
-            raise _launch_failed(stage.explained(number, program, env.get(b"PATH"))) from exc
+            failed = stage.explained(number, program, env.get(b"PATH"))
+            raise _launch_failed(failed, launch.argv[0]) from exc
         return PosixLaunched(launch, popen, pipes, self._watch)
 
     async def _staged(self, launch: Launch, order: stage.Order) -> "PosixLaunched":
@@ -153,14 +169,26 @@ class PosixLauncher:
             return process
         await _abandon(process)
         why, _, text = told.removeprefix(stage.READY).decode(errors="replace").partition("\n")
-        raise LaunchFailed(Why(why) if why else Why.SPAWN_FAILED, text or "the stage died")
+        failed = stage.Failed(why or Why.SPAWN_FAILED, text or "the stage before it died")
+        raise _launch_failed(failed, launch.argv[0])
 
     async def sweep(self, run: RunId) -> None:
         await leftovers.end(Trace(run), grace_s=0)
 
 
-def _launch_failed(failed: stage.Failed) -> LaunchFailed:
-    return LaunchFailed(Why(failed.why), failed.text)
+def _bytes(text: str) -> bytes:
+    """What the kernel takes. Raises LaunchFailed for what it does not."""
+    if "\0" in text:
+        raise LaunchFailed(Why.SPAWN_FAILED, f"{text[:80]!r} has a NUL byte; no program takes it")
+    return text.encode(errors="surrogateescape")
+
+
+def _launch_failed(failed: stage.Failed, program: str) -> LaunchFailed:
+    """The same as the seam has it, with the package that would help."""
+    package, text = _PACKAGES.get(program), failed.text
+    if failed.why == Why.PROGRAM_NOT_FOUND and package is not None:
+        text += f"; it comes with the package {package}"
+    return LaunchFailed(Why(failed.why), text)
 
 
 def _unusable(cwd: bytes) -> bool:

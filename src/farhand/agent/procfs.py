@@ -16,7 +16,7 @@ _READ_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """One line of /proc/PID/stat. *started* is in clock ticks since boot.
+    """One line of /proc/PID/stat. *ticks* of CPU, *started* in clock ticks since boot.
 
     *pid* and *started* together name a process; a pid alone may be another one by now.
     """
@@ -28,8 +28,10 @@ class Stat:
     pgid: int
     sid: int
     flags: int
+    ticks: int
     threads: int
     started: int
+    rss_pages: int
 
     @property
     def alive(self) -> bool:
@@ -62,7 +64,7 @@ def stat(pid: int, root: str = PROC) -> Stat | None:
         return None
     name, _, rest = line.rpartition(b")")
     fields = rest.split()
-    if len(fields) < 20:
+    if len(fields) < 22:
         return None
     return Stat(
         pid=pid,
@@ -72,8 +74,10 @@ def stat(pid: int, root: str = PROC) -> Stat | None:
         pgid=int(fields[2]),
         sid=int(fields[3]),
         flags=int(fields[6]),
+        ticks=int(fields[11]) + int(fields[12]),
         threads=int(fields[17]),
         started=int(fields[19]),
+        rss_pages=int(fields[21]),
     )
 
 

@@ -1,0 +1,1 @@
+"""Diagnosis without tools: small programs that need nothing but the interpreter of the agent."""
