@@ -1,6 +1,7 @@
 """What somebody may send who means no good: closed or bounded, and nobody else notices."""
 
 import asyncio
+import contextlib
 import itertools
 import random
 import ssl
@@ -71,7 +72,7 @@ class World:
         except ConnectionError:
             pass
         finally:
-            writer.transport.abort()
+            await dropped(writer)
         return bytes(got)
 
 
@@ -240,7 +241,9 @@ async def test_many_broken_connections_leave_nothing_behind(world: World) -> Non
                 for _ in range(3):
                     broken[chance.randrange(24, len(broken))] = chance.randrange(256)
         writer.write(bytes(broken))
-        writer.transport.abort() if n % 2 else writer.close()
+        if n % 2:
+            writer.close()
+        await dropped(writer)
 
     await until(lambda: world.server.connections == 1)
     assert 1 == world.server.calls
@@ -272,7 +275,13 @@ async def dialled(
     try:
         yield reader, writer
     finally:
-        writer.transport.abort()
+        await dropped(writer)
+
+
+async def dropped(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def closed_by(

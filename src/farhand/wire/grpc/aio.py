@@ -51,7 +51,6 @@ class Link(asyncio.Protocol):
         "_peer",
         "_pinged",
         "_reason",
-        "_received",
         "_seen",
         "_stage",
         "_tls",
@@ -60,6 +59,7 @@ class Link(asyncio.Protocol):
         "_wheel",
         "_woken",
         "limits",
+        "reads",
         "timer_slot",
     )
 
@@ -80,7 +80,7 @@ class Link(asyncio.Protocol):
         self._greet_due = inf  # when the peer's SETTINGS must be there
         self._keepalive_due = inf
         self._reason = ""
-        self._received = 0  # reads so far
+        self.reads = 0  # of the socket, so far
         self._seen = -1  # of these, at the last look of keepalive
         self._pinged = False
 
@@ -96,9 +96,8 @@ class Link(asyncio.Protocol):
     def _find_peer(self) -> Peer:
         name = self._transport.get_extra_info("peername") if self._transport else None
         host, port = (name[0], name[1]) if isinstance(name, tuple) else ("", 0)
-        if self._tls is None:
-            return Peer(host, port)
-        return Peer(host, port, tls=True, certificate=self._tls.certificate)
+        tls = self._tls
+        return Peer(host, port, tls=tls is not None, certificate=tls.certificate if tls else None)
 
     def wake(self) -> None:
         """Flush once, soon, however often this is called."""
@@ -127,7 +126,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the socket."""
-        self._received += 1
+        self.reads += 1
         self._woken = True  # what this leads to is written once, at the end
         try:
             self._read(data)
@@ -249,19 +248,15 @@ class Link(asyncio.Protocol):
             self._close("the connection was closed")
 
     def _write_turn(self) -> None:
-        self._woken = True  # what a callback sends is taken in the next round
-        try:
-            for _ in range(_TAKES_PER_TURN):
-                if self._paused:
-                    self._core.settle()
-                    return
-                out = self._core.take(_TAKE_BYTES)
-                if not out:
-                    self._send_tls()
-                    return
-                self._write(out)
-        finally:
-            self._woken = False
+        for _ in range(_TAKES_PER_TURN):
+            if self._paused:
+                self._core.settle()
+                return
+            out = self._core.take(_TAKE_BYTES)
+            if not out:
+                self._send_tls()
+                return
+            self._write(out)
         self.wake()
 
     def _write(self, data: bytes) -> None:
@@ -314,8 +309,8 @@ class Link(asyncio.Protocol):
         return True
 
     def _peer_is_there(self, now: float) -> bool:
-        if self._received != self._seen:
-            self._seen, self._pinged = self._received, False
+        if self.reads != self._seen:
+            self._seen, self._pinged = self.reads, False
             self._keepalive_due = now + self.limits.keepalive_interval_s
         elif self._pinged:
             return False

@@ -110,7 +110,9 @@ class TlsPipe:
 
     @property
     def certificate(self) -> bytes | None:
-        """The peer's verified certificate in DER form."""
+        """The peer's verified certificate in DER form; None before the handshake or without."""
+        if not self.established:
+            return None
         return self._object.getpeercert(binary_form=True)
 
     def _handshake(self) -> None:
