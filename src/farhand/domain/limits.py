@@ -61,7 +61,7 @@ class Limits:
     requests: int = 2_000  # at once, followers among them; more are told to come later
     connections: int = 4_000  # at once; more are closed
     follower_stuck_s: float = 60.0  # a follower that takes no byte for so long is let go
-    wait_total_bytes: int = 16 * MIB  # of all runs' output, in an answer that waited
+    wait_total_bytes: int = 8 * MIB  # of all runs' output, in an answer that waited
 
     # The store and the whole process.
     followers: int = 1_000

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from farhand.api.writing import dumped
 from farhand.domain.limits import Limits
-from farhand.http.stream import ABORT
+from farhand.http.stream import CONNECTION
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -43,7 +43,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {ABORT: {"now": self.transport.abort}}
+        self.scope["extensions"] = {CONNECTION: {"transport": self.transport}}
         self._await_head()
 
     def on_headers_complete(self) -> None:

@@ -19,6 +19,7 @@ from farhand.errors import ConfigError, PortInUse
 from farhand.http.connection import BoundedConnection, bounded
 
 _BACKLOG: Final = 1024
+_KEEPALIVE_S: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,10 @@ def _bound(bind: str) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it: a caller whose host vanished does not wait here for ever.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_S)
         listener.bind(address)
         # Before uvicorn does it: two sockets with SO_REUSEADDR can be bound, one can listen.
         listener.listen(_BACKLOG)

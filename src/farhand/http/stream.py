@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -23,9 +23,22 @@ from farhand.ports import Event
 
 PIECE_BYTES: Final = 256 * 1024
 HEARTBEAT_S: Final = 15.0
-ABORT: Final = "farhand.abort"  # extension of our server: cuts the connection at once
+CLOSE_S: Final = 1.0  # for the last words to a reader
+CONNECTION: Final = "farhand.connection"  # extension of our server: `transport`, a Connection
 
 _FLUSH_BYTES: Final = 64 * 1024  # what a transport takes before it asks to wait
+
+
+class Connection(Protocol):
+    """What a stream may know of the connection under it; asyncio's transports are some."""
+
+    def get_write_buffer_size(self) -> int:
+        """How many bytes wait to be taken."""
+        ...
+
+    def abort(self) -> None:
+        """Cut it at once, and forget what waits."""
+        ...
 
 
 def joined(events: Iterable[Event]) -> Iterator[Event]:
@@ -69,30 +82,37 @@ class EventStream(Response):
         self._after = after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        out = _Writer(self, send, self._caller.limits.follower_stuck_s)
-        try:
-            await self._follow(out, receive)
-        except _Stuck:
-            # A connection that takes no bytes would not take a farewell either.
-            if (abort := scope.get("extensions", {}).get(ABORT)) is not None:
-                abort["now"]()
-
-    async def _follow(self, out: "_Writer", receive: Receive) -> None:
+        extension = scope.get("extensions", {}).get(CONNECTION, {})
+        connection: Connection | None = extension.get("transport")
+        out = _Writer(self, send)
         try:
             ended = await first_of(
                 copied=self._copy(out),
                 gone=gone(receive),
                 stopping=self._caller.stopping.wait(),
+                stuck=self._until_stuck(out, connection),
                 beats=self._beat(out),
             )
+            closed = ended == "gone" or (ended != "stuck" and await out.close())
         except FarhandError as error:
             if not out.begun:
                 raise
-            await out.send(message("error", bytes(problem(error).body)))
-            await out.close()
-        else:
-            if ended != "gone":
-                await out.close()
+            closed = await out.close(message("error", bytes(problem(error).body)))
+        if not closed and connection is not None:
+            connection.abort()
+            await asyncio.sleep(0)  # for the server to see it, and not to call it unfinished
+
+    async def _until_stuck(self, out: "_Writer", connection: Connection | None) -> None:
+        """Return when a write waits, and the connection took no byte for the whole deadline."""
+
+        def progress() -> tuple[int, int]:
+            return out.written, connection.get_write_buffer_size() if connection else 0
+
+        while True:
+            before = progress()
+            await asyncio.sleep(self._caller.limits.follower_stuck_s)
+            if out.waiting and before == progress():
+                return
 
     async def _beat(self, out: "_Writer") -> None:
         """Begin at once, so that the reader knows; then say now and then that we live."""
@@ -147,19 +167,19 @@ class EventStream(Response):
             yield message("output", written, event.seq if at >= end else None)
 
 
-class _Stuck(Exception):
-    """The reader has taken no byte for too long."""
-
-
 class _Writer:
-    """Writes whole messages, one after the other, and gives up on a reader that takes none."""
+    """Writes whole messages, one after the other. *written* counts them; *waiting*: one is due."""
 
-    def __init__(self, response: Response, send: Send, stuck_s: float) -> None:
+    def __init__(self, response: Response, send: Send) -> None:
         self.begun = False
+        self.written = 0
         self._response = response
         self._send = send
-        self._stuck_s = stuck_s
         self._turn = asyncio.Lock()
+
+    @property
+    def waiting(self) -> bool:
+        return self._turn.locked()
 
     async def begin(self) -> None:
         """Send the head, unless it is sent."""
@@ -172,12 +192,15 @@ class _Writer:
     async def send(self, data: bytes, *, more: bool = True) -> None:
         """Write *data*; return when the connection has taken what was there before it."""
         await self.begin()
-        try:
-            async with self._turn, asyncio.timeout(self._stuck_s):
-                await self._send({"type": "http.response.body", "body": data, "more_body": more})
-        except TimeoutError as exc:
-            raise _Stuck from exc
+        async with self._turn:
+            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+            self.written += 1
 
-    async def close(self) -> None:
-        """Say that nothing follows."""
-        await self.send(b"", more=False)
+    async def close(self, parting: bytes = b"") -> bool:
+        """Say *parting* and that nothing follows; False when the reader takes not even that."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self.send(parting, more=False)
+        except TimeoutError:
+            return False
+        return True
