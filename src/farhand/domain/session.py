@@ -146,7 +146,7 @@ class Grants:
 class Lane:
     """One stream of one run on its way through the controller. Offsets in kept bytes."""
 
-    __slots__ = ("charged", "digest", "kept", "received", "up_to", "window")
+    __slots__ = ("asked", "charged", "digest", "kept", "received", "up_to", "window")
 
     def __init__(self, kept: int, reserve: int) -> None:
         self.kept = kept  # stored
@@ -154,6 +154,7 @@ class Lane:
         self.window = reserve
         self.up_to = kept + reserve
         self.charged = 0  # bytes of the pool
+        self.asked = False  # a Resume is under way; what is beyond a gap was sent before it
         # Only a stream that came whole through this session has a digest here.
         self.digest = hashlib.sha256() if kept == 0 else None
 
@@ -164,13 +165,13 @@ class _Active:
 
     lanes: dict[StreamName, Lane]
     cancelling: bool = False
-    ending: Ending | None = None
 
 
 # --- the machine --------------------------------------------------------------------------
 
 _ACCEPTED_FROM = frozenset({RunState.SENT, RunState.LOST})
 _OPEN = frozenset({RunState.SENT, RunState.RUNNING, RunState.LOST})
+_HELD_MOST = 100_000  # more runs than an agent can hold
 
 
 class AgentSession:
@@ -208,6 +209,7 @@ class AgentSession:
         self, run: RunId, kept: Mapping[StreamName, int] | None = None
     ) -> dict[StreamName, int]:
         """The run is started (nothing kept) or resumed here; return how far it may send."""
+        self.forget(run)
         offsets = kept or {}
         lanes = {
             name: Lane(offsets.get(name, 0), self._grants.reserve)
@@ -228,7 +230,10 @@ class AgentSession:
         active = self._active.get(run)
         if active is None:
             return []
-        up_to = self._grants.settle(active.lanes[stream], through)
+        lane = active.lanes[stream]
+        up_to = self._grants.settle(lane, through)
+        if lane.received < through:  # it was asked for again while it was being stored
+            lane.received, lane.digest = through, None
         return [Say(Ack(run, stream, through, up_to))]
 
     def keep_failed(self, run: RunId, stored: Mapping[StreamName, int]) -> list[Effect]:
@@ -236,11 +241,11 @@ class AgentSession:
         active = self._active.get(run)
         if active is None:
             return []
-        active.ending = None
         for name, lane in active.lanes.items():
             lane.received = lane.kept = stored.get(name, 0)
             lane.digest = hashlib.sha256() if lane.received == 0 else None
             lane.up_to = max(lane.up_to, lane.kept + self._grants.reserve)
+            lane.asked = True
         return [
             Say(
                 Resume(
@@ -279,6 +284,8 @@ class AgentSession:
                 self.heartbeats += 1
                 self.last_heartbeat = frame
                 return [Say(HeartbeatReply(frame.seq))]
+            case RunStarted(run) | RunEnded(run) | RunRefused(run) if run not in self._active:
+                return []  # settled meanwhile; or it is not this agent's, and not its to move
             case RunStarted(run, pid):
                 return [Move(run, _ACCEPTED_FROM, RunState.RUNNING, pid=pid)]
             case RunEnded(run, ending):
@@ -304,6 +311,8 @@ class AgentSession:
         if self._held is None:
             raise ProtocolError("the list of held runs was closed before")
         self._held.extend(runs)
+        if len(self._held) > _HELD_MOST:
+            raise ProtocolError(f"the agent holds more than {_HELD_MOST} runs")
         if not last:
             return []
         held, self._held = self._held, None
@@ -318,7 +327,8 @@ class AgentSession:
             msg = f"{chunk.run} sent {chunk.stream} up to {chunk.end}; granted was {lane.up_to}"
             raise ProtocolError(msg)
         if chunk.offset > lane.received:
-            return self.keep_failed(chunk.run, {n: x.kept for n, x in active.lanes.items()})
+            return [] if lane.asked else self._ask_again(chunk.run, active)
+        lane.asked = False
         fresh = chunk.from_offset(lane.received)
         if not fresh.data:
             return [Say(Ack(chunk.run, chunk.stream, lane.kept, lane.up_to))]
@@ -328,17 +338,18 @@ class AgentSession:
         return [Keep(fresh)]
 
     def _on_ended(self, run: RunId, ending: Ending) -> list[Effect]:
-        active = self._active.get(run)
-        if active is None:
-            return [Finish(run, ending, {})]
+        active = self._active[run]
         for name, end in ending.streams.items():
-            if active.lanes[name].received < end.kept:
-                return self.keep_failed(run, {n: lane.kept for n, lane in active.lanes.items()})
-        active.ending = ending
+            lane = active.lanes[name]
+            if lane.received < end.kept:
+                return [] if lane.asked else self._ask_again(run, active)
         digests = {
             name: lane.digest.hexdigest() for name, lane in active.lanes.items() if lane.digest
         }
         return [Finish(run, ending, digests)]
+
+    def _ask_again(self, run: RunId, active: _Active) -> list[Effect]:
+        return self.keep_failed(run, {name: lane.kept for name, lane in active.lanes.items()})
 
 
 # --- coming back --------------------------------------------------------------------------
