@@ -62,7 +62,7 @@ NEXT: Final[Mapping[RunState, frozenset[RunState]]] = {
 
 
 class Why(StrEnum):
-    """What brought a run to where it rests. Codes are stable; docs/states.md explains each."""
+    """What brought a run to where it rests: stable codes, explained in docs/concepts/states.md."""
 
     EXIT = "exit"
     SIGNAL = "signal"
