@@ -55,6 +55,8 @@ class Drain(enum.Enum):
     NOT = enum.auto()
     ANNOUNCED = enum.auto()
     REFUSING = enum.auto()
+    OVER = enum.auto()
+    """The last word is said; what the peer still says is not heard."""
 
 
 class Core:
@@ -125,6 +127,8 @@ class Core:
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the peer and call back what they mean. Raises ProtocolError."""
+        if self.closing or self._drain is Drain.OVER:
+            return
         self._control.add(len(data))
         try:
             self._c.receive_data(data)
@@ -520,6 +524,7 @@ class Core:
 
     def terminate(self, code: int = ngh2.ErrorCode.NO_ERROR) -> None:
         """The last GOAWAY; `closing` is set once `take` has returned it."""
+        self._drain = Drain.OVER
         self._quietly(lambda: self._c.terminate_connection(code))
 
     def _quietly(self, action: Callable[[], None]) -> None:
