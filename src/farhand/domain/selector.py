@@ -17,7 +17,7 @@ MAX_LENGTH: Final = 4096
 MAX_DEPTH: Final = 64
 
 _TOKEN: Final = re.compile(
-    r"""\s*(?:(?P<op>!=|[()&|,!=])
+    r"""\s*(?P<token>(?P<op>!=|[()&|,!=])
         |"(?P<dq>[^"]*)"|'(?P<sq>[^']*)'
         |(?P<word>[^\s()&|,!="']+))""",
     re.VERBOSE,
@@ -65,16 +65,17 @@ class _Reader:
         while at < end:
             found = _TOKEN.match(self._text, at)
             if found is None:
-                raise self._error("a quote is not closed", at)
+                rest = self._text[at:]
+                raise self._error("a quote is not closed", at + len(rest) - len(rest.lstrip()))
             op = found["op"]
             word = next((found[k] for k in ("word", "dq", "sq") if found[k] is not None), "")
-            start = found.start(found.lastgroup or 0)
-            tokens.append(_Token("op" if op else "word", op or word, start))
+            tokens.append(_Token("op" if op else "word", op or word, found.start("token")))
             at = found.end()
         return [*tokens, _Token("end", "", end)]
 
     def _error(self, what: str, at: int) -> InvalidSelector:
-        mark = f"{self._text}\n{' ' * at}^"
+        shown = "".join(char if char.isprintable() else " " for char in self._text)
+        mark = f"{shown}\n{' ' * at}^"
         return InvalidSelector(f"{what}, at character {at + 1}:\n{mark}", at=at)
 
     def _peek(self) -> _Token:
