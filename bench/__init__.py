@@ -1,0 +1,1 @@
+"""What farhand must hold, measured on real processes over loopback. Never asserts."""

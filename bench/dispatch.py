@@ -1,0 +1,97 @@
+"""How soon a job on one agent starts there, and how soon its result is answered.
+
+The agents are simulated: their program prints the time at which it was started, in nanoseconds
+of the clock that all processes of a machine share.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from bench.asking import Asker, job_body
+from bench.figures import AtMost, Figure, median, quantile
+from bench.processes import Controller, controller, crowd
+from bench.scale import Site
+
+BOUND_S: Final = 30.0
+MANY: Final = 64
+P50_MS: Final = AtMost(5)
+P99_MS: Final = AtMost(20)
+
+
+@dataclass(slots=True)
+class Times:
+    """Of each job: until its program started on the agent, and until its result was here."""
+
+    started_ms: list[float] = field(default_factory=list)
+    answered_ms: list[float] = field(default_factory=list)
+    took_s: float = 0.0
+
+
+def dispatch(site: Site) -> list[Figure]:
+    """Single-target jobs over HTTP among many agents: one in flight, then many."""
+    scale = site.scale
+    with (
+        controller(site.home) as to,
+        crowd(site.home, to, scale.crowd, processes=scale.processes) as them,
+    ):
+        them.wait_for(scale.crowd)
+        names = itertools.cycle(f"sim-{number}" for number in range(scale.crowd))
+        asyncio.run(_times(to, names, jobs=scale.jobs // 10, in_flight=1))  # all is warm
+        alone = asyncio.run(_times(to, names, jobs=scale.jobs, in_flight=1))
+        crowded = asyncio.run(_times(to, names, jobs=4 * scale.jobs, in_flight=MANY))
+    return [
+        *_figures("1 in flight", alone, aimed=True),
+        *_figures(f"{MANY} in flight", crowded, aimed=False),
+        Figure(
+            what=f"jobs, {MANY} in flight",
+            value=len(crowded.answered_ms) / crowded.took_s,
+            unit="1/s",
+            samples=len(crowded.answered_ms),
+            durable=True,
+        ),
+    ]
+
+
+def _figures(among: str, times: Times, *, aimed: bool) -> Iterator[Figure]:
+    for what, taken in (("started", times.started_ms), ("answered", times.answered_ms)):
+        for name, value, aim in (
+            ("p50", median(taken), P50_MS),
+            ("p99", quantile(taken, 0.99), P99_MS),
+        ):
+            yield Figure(
+                what=f"POST → {what}, {among}, {name}",
+                value=value,
+                unit="ms",
+                samples=len(taken),
+                aim=aim if aimed and what == "started" else None,
+                durable=True,
+            )
+
+
+async def _times(to: Controller, names: Iterator[str], *, jobs: int, in_flight: int) -> Times:
+    times, left = Times(), iter(range(jobs))
+
+    async def ask() -> None:
+        asker = await Asker.open(to)
+        try:
+            for _ in left:
+                body = job_body(["stamp"], {"names": [next(names)]})
+                began = time.monotonic_ns()
+                result = await asker.post("/api/v1/jobs?wait_s=30", body)
+                ended = time.monotonic_ns()
+                (run,) = result["runs"]
+                times.started_ms.append((int(run["stdout"]["text"]) - began) / 1e6)
+                times.answered_ms.append((ended - began) / 1e6)
+        finally:
+            asker.close()
+
+    began = time.monotonic()
+    async with asyncio.timeout(BOUND_S), asyncio.TaskGroup() as tasks:
+        for _ in range(in_flight):
+            tasks.create_task(ask(), name="ask")
+    times.took_s = time.monotonic() - began
+    return times

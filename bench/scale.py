@@ -1,0 +1,64 @@
+"""How much each bench does: the figures that count, or a taste that ends in seconds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.figures import MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How often, how many, how long."""
+
+    flushes: int  # of the disk
+    spawns: int  # through the agent's code, and as many bare ones
+    commands: int  # shell to shell, and as many bare interpreters
+    first_bytes: int  # runs
+    lines: int  # of one run
+    output_bytes: int
+    fleet: int  # simulated agents that must stay and take a job each
+    crowd: int  # simulated agents for what only shows in numbers
+    processes: int  # that simulate agents
+    stay_s: float
+    rounds: int  # jobs on all of them
+    jobs: int  # dispatched one after the other, and four times as many 64 at a time
+
+
+FULL: Final = Scale(
+    flushes=300,
+    spawns=200,
+    commands=30,
+    first_bytes=20,
+    lines=200,
+    output_bytes=256 * MIB,
+    fleet=200,
+    crowd=1_000,
+    processes=4,
+    stay_s=10.0,
+    rounds=5,
+    jobs=500,
+)
+
+QUICK: Final = Scale(
+    flushes=20,
+    spawns=5,
+    commands=3,
+    first_bytes=2,
+    lines=10,
+    output_bytes=4 * MIB,
+    fleet=8,
+    crowd=24,
+    processes=2,
+    stay_s=1.0,
+    rounds=1,
+    jobs=20,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where one bench works, and how much it does. *home* is removed afterwards."""
+
+    home: Path
+    scale: Scale
