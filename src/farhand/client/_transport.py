@@ -138,6 +138,8 @@ class Streaming:
             body = self._response.read(ANSWER_BYTES)
         if len(body) == ANSWER_BYTES:
             raise UnexpectedAnswer(f"the answer has {ANSWER_BYTES} bytes or more")
+        if self._response.length:  # `read` with an amount is silent about this
+            raise ConnectionFailed(f"{self._transport.origin.netloc} cut its answer short")
         return Answer(self.head.status, self.head.headers, body)
 
     def patient(self, silence_s: float) -> None:
