@@ -192,14 +192,20 @@ def _handle(pid: int) -> Iterator[Callable[[signal.Signals], None]]:
         os.close(fd)
 
 
-async def end(trace: Trace, *, grace_s: float, age_s: Callable[[], float] | None = None) -> None:
+async def end(
+    trace: Trace,
+    *,
+    grace_s: float,
+    age_s: Callable[[], float] | None = None,
+    kill_s: float = _KILL_S,
+) -> None:
     """End the run's processes: SIGTERM, SIGKILL after *grace_s*; return when there are none.
 
     Looks again until a look finds none, so that what is started meanwhile is ended too. Gives up
-    after 10 s of SIGKILL: what is then left hangs inside the kernel and dies when it comes out.
+    after *kill_s* of SIGKILL: what is then left hangs inside the kernel and dies when it comes out.
     """
     loop = asyncio.get_running_loop()
-    kill_at, give_up = loop.time() + grace_s, loop.time() + grace_s + _KILL_S
+    kill_at, give_up = loop.time() + grace_s, loop.time() + grace_s + kill_s
     told: set[tuple[int, int]] = set()
     pause = _PASS_FIRST_S
     while True:
