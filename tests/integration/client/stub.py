@@ -2,12 +2,15 @@
 
 import base64
 import json
+import ssl
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.integration.client.certificates import Certificate
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,10 @@ class _Handler(BaseHTTPRequestHandler):
         super().setup()
         self.stub.connections += 1
 
+    def handle(self) -> None:
+        with suppress(OSError):  # a peer that fails the handshake, or goes
+            super().handle()
+
     def answer(self) -> None:
         path, _, query = self.path.partition("?")
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -162,13 +169,22 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def stub_server(*, port: int = 0) -> Iterator[Stub]:
+def stub_server(*, tls: Certificate | None = None) -> Iterator[Stub]:
     """A stub that listens on loopback."""
     stub = Stub()
     handler = type("Handler", (_Handler,), {"stub": stub})
-    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = False  # so that closing waits for the answers
-    stub.url = f"http://127.0.0.1:{server.server_port}"
+    scheme = "http"
+    if tls is not None:
+        scheme = "https"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls.chain, tls.key)
+        # The handshake is the handler's: a peer that fails it must not stop the listener.
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+    stub.url = f"{scheme}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="stub")
     thread.start()
     try:
