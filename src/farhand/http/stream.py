@@ -195,6 +195,7 @@ class _Writer:
         async with self._turn:
             await self._send({"type": "http.response.body", "body": data, "more_body": more})
             self.written += 1
+        await asyncio.sleep(0)  # a fast reader must not starve everybody else
 
     async def close(self, parting: bytes = b"") -> bool:
         """Say *parting* and that nothing follows; False when the reader takes not even that."""

@@ -249,6 +249,29 @@ def _stuck(address: Address, job: str) -> socket.socket:
     return asking
 
 
+async def test_a_fast_reader_leaves_turns_to_others() -> None:
+    async with house() as here:
+        job, run = await submitted(here)
+        await here.started(run)
+        for _ in range(50):
+            for name in ("stdout", "stderr"):
+                await here.printed(run, b"x" * (1 << 16), name)
+        await here.ended(run)
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(others())
+        await here.client.get(f"/api/v1/jobs/{job}/events")
+        beside.cancel()
+
+        assert 100 <= turns
+
+
 async def test_an_error_behind_the_beginning_is_an_event() -> None:
     async with house() as here, served(here) as (client, _):
         job, run = await submitted(here)
