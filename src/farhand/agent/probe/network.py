@@ -83,6 +83,8 @@ def ping(*, host: str, count: str) -> None:
 def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[object, ...]]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as exc:
+        raise ProbeFailed(f"{host} cannot be resolved: it is not a host name") from exc
     except OSError as exc:
         raise ProbeFailed(f"{host} cannot be resolved: {exc.strerror or exc}") from exc
     return [(family, address) for family, _, _, _, address in found]
