@@ -73,7 +73,9 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _refuse(self, status: int, code: str, detail: str) -> None:
         """Say why, unless another answer is under way, and close."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        cycle = self.cycle
+        begun = cycle is not None and cycle.response_started and not cycle.response_complete
+        if begun or self.pipeline:
             self.transport.close()
         if self.transport.is_closing():
             return

@@ -86,6 +86,7 @@ def _config(app: FastAPI, tls: tuple[str, str] | None, limits: Limits) -> uvicor
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="error",  # what strangers send is no news, and must not fill a log
         access_log=False,
         proxy_headers=False,
         server_header=False,

@@ -136,6 +136,18 @@ async def test_what_is_no_http_is_refused(noise: bytes) -> None:
         assert (400, "bad-request") == (status, problem["code"])
 
 
+async def test_a_body_in_broken_pieces_is_refused() -> None:
+    async with house() as here, served(here) as (_, address):
+        head = (
+            b"POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            b"Content-Type: application/json\r\nAuthorization: "
+        )
+        bearer = BEARER["Authorization"].encode()
+        status, problem = await said(address, head + bearer + b"\r\n\r\nzz\r\n\r\n")
+
+        assert (400, "bad-request") == (status, problem["code"])
+
+
 async def test_a_connection_too_many_is_refused() -> None:
     limits = replace(DEFAULTS, connections=1)
     async with house() as here, served(here, limits) as (_, address), talking(address):
