@@ -10,10 +10,10 @@ import ssl
 from math import inf
 from typing import Final, cast
 
-from farhand.wire.grpc.core import Core, Role
+from farhand.wire.grpc.core import Core
 from farhand.wire.grpc.errors import ProtocolError
 from farhand.wire.grpc.limits import LinkLimits
-from farhand.wire.grpc.shell import Budget, Route
+from farhand.wire.grpc.shell import Budget, Role, Route
 from farhand.wire.grpc.status import CallEnd, Peer, Status
 from farhand.wire.grpc.timers import TimerWheel
 from farhand.wire.grpc.tls import TlsPipe

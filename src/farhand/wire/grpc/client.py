@@ -8,11 +8,10 @@ import ssl
 
 from farhand.wire.grpc.aio import Link, Stage
 from farhand.wire.grpc.call import Call, Factory
-from farhand.wire.grpc.core import Role
 from farhand.wire.grpc.errors import ConnectFailed, LinkClosed, ProtocolError, ProxyRefused
 from farhand.wire.grpc.limits import LinkLimits
 from farhand.wire.grpc.proxy import HttpProxy, Tunnel
-from farhand.wire.grpc.shell import Budget
+from farhand.wire.grpc.shell import Budget, Role
 from farhand.wire.grpc.status import EndedBy, Metadata, Status
 from farhand.wire.grpc.timers import TimerWheel
 

@@ -4,20 +4,20 @@ Does no I/O and owns no timer; it alone knows ngh2, and lets none of ngh2's erro
 """
 
 import enum
-import logging
 from collections.abc import Callable, Sequence
-from math import inf
+from contextlib import suppress
 from typing import Final
 
 import ngh2
 
 from farhand.wire.grpc import heads
 from farhand.wire.grpc.call import Call, Factory
+from farhand.wire.grpc.callbacks import Callbacks, guarded
 from farhand.wire.grpc.errors import CallEnded, LinkClosed, ProtocolError
 from farhand.wire.grpc.limits import LinkLimits
 from farhand.wire.grpc.queues import SendQueues, Stuck
 from farhand.wire.grpc.rate import ControlRate
-from farhand.wire.grpc.shell import Budget, Route, Shell
+from farhand.wire.grpc.shell import Budget, Role, Route, Shell
 from farhand.wire.grpc.status import (
     CallEnd,
     EndedBy,
@@ -26,27 +26,13 @@ from farhand.wire.grpc.status import (
     RawHeader,
     Status,
     metadata_from,
+    reset_code,
 )
 from farhand.wire.grpc.stream import Stream
 
-log = logging.getLogger("farhand.wire.grpc")
-
-_RESET_CODE: Final = {
-    Status.OK: ngh2.ErrorCode.NO_ERROR,
-    Status.CANCELLED: ngh2.ErrorCode.CANCEL,
-    Status.DEADLINE_EXCEEDED: ngh2.ErrorCode.CANCEL,
-    Status.RESOURCE_EXHAUSTED: ngh2.ErrorCode.ENHANCE_YOUR_CALM,
-    Status.UNAVAILABLE: ngh2.ErrorCode.REFUSED_STREAM,
-}
 _DATA_FRAME_BYTES: Final = 9
 _ONE_PIECE_BYTES: Final = 64 * 1024  # above it, a copy costs more than a second call
-
-
-class Role(enum.Enum):
-    """Which end of the connection this is."""
-
-    SERVER = ngh2.Role.SERVER
-    CLIENT = ngh2.Role.CLIENT
+_GOODBYE: Final = b"goodbye."  # tells the PING of a drain from those of keepalive
 
 
 class Drain(enum.Enum):
@@ -69,23 +55,21 @@ class Core:
 
     __slots__ = (
         "_c",
+        "_callbacks",
         "_clock",
         "_control",
         "_drain",
         "_ending",
         "_identified",
-        "_large",
-        "_later",
-        "_parked",
         "_queues",
         "_shell",
         "_streams",
         "closing",
         "goaway",
         "greeted",
+        "large",
         "limits",
         "opened",
-        "role",
         "serving",
     )
 
@@ -98,7 +82,6 @@ class Core:
         clock: Callable[[], float],
         large: Budget,
     ) -> None:
-        self.role = role
         self.serving = role is Role.SERVER
         self.limits = limits
         self.greeted = False  # the peer's SETTINGS have arrived
@@ -107,11 +90,10 @@ class Core:
         self.closing = False  # HTTP/2 is over; nothing follows what `take` returns
         self._shell = shell
         self._clock = clock
-        self._large = large
+        self.large = large
         self._streams: dict[int, Stream] = {}
         self._queues = SendQueues(self, limits, clock)
-        self._later: dict[Stream, None] = {}  # callbacks are owed to them
-        self._parked: dict[Stream, None] = {}  # closed, but paused before the end
+        self._callbacks = Callbacks()
         self._ending: list[Stream] = []  # trailers are queued, the client may still be sending
         self._identified = False
         self._drain = Drain.NOT
@@ -140,8 +122,8 @@ class Core:
         if self._control.exceeded():
             self.terminate(ngh2.ErrorCode.ENHANCE_YOUR_CALM)
             raise ProtocolError("the peer sends too many frames that carry no message")
-        if self._later:
-            self.settle()
+        if self._callbacks:
+            self._callbacks.settle()
 
     def take(self, amount: int) -> bytes:
         """Bytes for the peer, about *amount* at most; empty when there are none.
@@ -160,8 +142,8 @@ class Core:
             raise ProtocolError(f"HTTP/2 is over: {exc}") from exc
         if self._queues:
             self._review_queues()
-        if self._later:
-            self.settle()
+        if self._callbacks:
+            self._callbacks.settle()
         return out
 
     def _reset_ended(self) -> None:
@@ -185,35 +167,21 @@ class Core:
             elif isinstance(event, ngh2.RequestReceived):
                 self._on_request(event)
             elif isinstance(event, ngh2.ResponseReceived):
-                stream = self._streams.get(event.stream_id)
-                if stream is not None:
-                    self._guard(stream, stream.heard_headers, event.headers)
-                    if event.end_stream:
-                        self._guard(stream, stream.heard_end)
+                if stream := self._streams.get(event.stream_id):
+                    guarded(stream, stream.heard_headers, event.headers, event.end_stream)
             elif isinstance(event, ngh2.TrailersReceived):
-                stream = self._streams.get(event.stream_id)
-                if stream is not None:
-                    self._guard(stream, stream.heard_trailers, event.headers)
+                if stream := self._streams.get(event.stream_id):
+                    guarded(stream, stream.heard_trailers, event.headers)
             elif isinstance(event, ngh2.StreamClosed):
                 self._on_stream_closed(event)
             elif isinstance(event, ngh2.PingAcknowledged):
-                self._on_ping_answer()
+                self._on_ping_answer(event.opaque_data)
             elif isinstance(event, ngh2.SettingsReceived):
                 self.greeted = True
             elif isinstance(event, ngh2.GoAwayReceived):
                 self.goaway = True
             elif isinstance(event, ngh2.ConnectionClosed):
                 self.closing = True
-
-    def _guard(self, stream: Stream, action: Callable[..., None], *args: object) -> None:
-        """Let a handler's failure end its own call and nothing else."""
-        try:
-            action(*args)
-        except CallEnded as exc:  # it sent on a call that was over before it could know
-            stream.fail(exc.status, exc.message, EndedBy.LINK)
-        except Exception:
-            log.exception("call.fault path=%s peer=%s", stream.path, self._shell.peer)
-            stream.fail(Status.INTERNAL, "the handler of the call failed", EndedBy.FAULT)
 
     def _on_data(self, event: ngh2.DataReceived) -> None:
         data = event.data
@@ -224,9 +192,9 @@ class Core:
             if stream is None:
                 self._acknowledge(event.stream_id, size)
             else:
-                self._guard(stream, stream.heard, data)
+                guarded(stream, stream.heard, data)
         if event.end_stream and stream is not None:
-            self._guard(stream, stream.heard_end)
+            guarded(stream, stream.heard_end)
 
     def _on_stream_closed(self, event: ngh2.StreamClosed) -> None:
         stream = self._streams.pop(event.stream_id, None)
@@ -235,7 +203,7 @@ class Core:
         self._queues.discard(stream)
         stream.heard_close(event.error_code)
         if stream.end is None:
-            self._parked[stream] = None
+            self._callbacks.parked[stream] = None
         self._close_if_drained()
 
     def _on_request(self, event: ngh2.RequestReceived) -> None:
@@ -257,10 +225,10 @@ class Core:
         except ngh2.NGH2Error:  # the stream is gone already; its StreamClosed is on the way
             return
         stream.begin(fields.get(b"grpc-timeout"), now=self._clock(), known=not route.needs_identity)
-        self._guard(stream, self._make_handler, stream, route)
-        self._schedule(stream)
+        guarded(stream, stream.start, route.factory)
+        self._shell.schedule(stream.due)
         if event.end_stream:
-            self._guard(stream, stream.heard_end)
+            guarded(stream, stream.heard_end)
 
     def _admit(self, path: str) -> Route | CallEnd:
         if len(self._streams) > self.limits.streams:
@@ -276,13 +244,6 @@ class Core:
         except ngh2.NGH2Error:  # as in _on_request
             return
         self._ending.append(stream)
-
-    def _make_handler(self, stream: Stream, route: Route) -> None:
-        stream.handler = route.factory(stream)
-
-    def _schedule(self, stream: Stream) -> None:
-        if stream.due != inf:
-            self._shell.schedule(stream.due)
 
     # -- the client's side -------------------------------------------------------------------
 
@@ -317,7 +278,7 @@ class Core:
         except BaseException:
             stream.cancel()
             raise
-        self._schedule(stream)
+        self._shell.schedule(stream.due)
         self._shell.wake()
         return stream
 
@@ -365,20 +326,16 @@ class Core:
         self._shell.wake()
 
     def push_end(self, stream: Stream) -> None:
-        """Queue the end of a client's side."""
-        try:
+        """Queue the end of a client's side; on a stream that is over there is nothing to end."""
+        with suppress(ngh2.NGH2Error):
             self._c.end_stream(stream.stream_id)
-        except ngh2.NGH2Error as exc:
-            raise CallEnded(Status.UNAVAILABLE, str(exc)) from exc
-        self._shell.wake()
+            self._shell.wake()
 
     def reset(self, stream: Stream, status: Status) -> None:
-        """Reset a stream and drop what is queued on it."""
-        try:
-            self._reset(stream, _RESET_CODE.get(status, ngh2.ErrorCode.INTERNAL_ERROR))
-        except ngh2.NGH2Error:
-            return  # the connection is over, and the stream with it
-        self._shell.wake()
+        """Reset a stream and drop what is queued on it; with its connection it is over anyway."""
+        with suppress(ngh2.NGH2Error):
+            self._reset(stream, reset_code(status))
+            self._shell.wake()
 
     def _reset(self, stream: Stream, code: int) -> None:
         if stream.hearing and (self._identified or not self.serving):
@@ -408,22 +365,13 @@ class Core:
         self._acknowledge(stream.stream_id, amount)
 
     def _acknowledge(self, stream_id: int, amount: int) -> None:
-        try:
+        # An engine whose stream or connection has ended has taken it back by itself.
+        with suppress(ngh2.NGH2Error, ValueError):
             self._c.acknowledge_received_data(amount, stream_id)
-        except (ngh2.NGH2Error, ValueError):
-            return  # the engine has taken it back itself when the stream or connection ended
-
-    def reserve(self, amount: int) -> bool:
-        """Take a share of the budget for large messages."""
-        return self._large.reserve(amount)
-
-    def release(self, amount: int) -> None:
-        """Give a share back."""
-        self._large.release(amount)
 
     def later(self, stream: Stream) -> None:
         """Owe a stream its callbacks."""
-        self._later[stream] = None
+        self._callbacks.owe(stream)
         self._shell.wake()
 
     def identified(self) -> None:
@@ -438,7 +386,7 @@ class Core:
     def calls(self) -> int:
         """Calls that are not over for their handlers."""
         open_streams = sum(stream.end is None for stream in self._streams.values())
-        return open_streams + len(self._parked)
+        return open_streams + len(self._callbacks.parked)
 
     @property
     def queued_bytes(self) -> int:
@@ -446,36 +394,25 @@ class Core:
         return self._c.queued_body_size()
 
     def settle(self) -> None:
-        """Make the callbacks that are owed."""
-        while self._later:
-            owed, self._later = self._later, {}
-            for stream in owed:
-                self._guard(stream, stream.settle)
-                if stream.end is not None:
-                    self._parked.pop(stream, None)
+        """Make the callbacks that are owed, when there is nothing to take or to receive."""
+        self._callbacks.settle()
 
     def _review_queues(self) -> None:
         due = self._queues.due
         for stream in self._queues.review():
-            self._later[stream] = None
+            self._callbacks.owe(stream)
         if self._queues.due < due:
             self._shell.schedule(self._queues.due)
 
     def tick(self, now: float) -> None:
         """Do what is due, and schedule what will be. Raises ProtocolError."""
         for stream in list(self._streams.values()):
-            if now >= stream.deadline:
-                stream.fail(Status.DEADLINE_EXCEEDED, "deadline exceeded", EndedBy.DEADLINE)
-            elif now >= stream.identity_due:
-                limit = self.limits.first_message_deadline_s
-                stream.fail(Status.DEADLINE_EXCEEDED, f"not identified within {limit:g} s")
-            else:
-                self._schedule(stream)
+            stream.look(now)
+            self._shell.schedule(stream.due)
         if now >= self._queues.due:
             for stream, stuck in self._queues.stalled(now):
                 self._end_stall(stream, stuck)
-        if self._queues.due != inf:
-            self._shell.schedule(self._queues.due)
+        self._shell.schedule(self._queues.due)
         self.settle()
 
     def _end_stall(self, stream: Stream, stuck: Stuck) -> None:
@@ -493,7 +430,7 @@ class Core:
 
     def ping(self) -> None:
         """Queue a PING."""
-        self._c.ping()
+        self._quietly(self._c.ping)
 
     def drain(self) -> None:
         """Server: say goodbye in two steps, and close when the running calls are over.
@@ -504,10 +441,10 @@ class Core:
         if self._drain is Drain.NOT:
             self._drain = Drain.ANNOUNCED
             self._quietly(self._c.send_shutdown_notice)
-            self._quietly(self._c.ping)
+            self._quietly(lambda: self._c.ping(_GOODBYE))
 
-    def _on_ping_answer(self) -> None:
-        if self._drain is Drain.ANNOUNCED:
+    def _on_ping_answer(self, opaque: bytes) -> None:
+        if self._drain is Drain.ANNOUNCED and opaque == _GOODBYE:
             self._drain = Drain.REFUSING
             self._quietly(self._c.send_goaway)
             self._close_if_drained()
@@ -519,7 +456,7 @@ class Core:
 
     def end_calls(self, status: Status, message: str, by: EndedBy) -> None:
         """End every call with a status, which the peer gets where it can."""
-        for stream in [*self._streams.values(), *self._parked]:
+        for stream in [*self._streams.values(), *self._callbacks.parked]:
             stream.fail(status, message, by)
 
     def terminate(self, code: int = ngh2.ErrorCode.NO_ERROR) -> None:
@@ -536,7 +473,7 @@ class Core:
     def abandon(self, reason: str) -> None:
         """The connection is gone: end every call that is left."""
         self.closing = True
-        left = [*self._streams.values(), *self._parked]
+        left = [*self._streams.values(), *self._callbacks.parked]
         self._streams.clear()
         self._queues.clear()
         for stream in left:
@@ -546,7 +483,7 @@ class Core:
 
 def _engine(role: Role, limits: LinkLimits) -> ngh2.Connection:
     engine = ngh2.Connection(
-        role.value,
+        ngh2.Role.SERVER if role is Role.SERVER else ngh2.Role.CLIENT,
         ngh2.Configuration(
             auto_window_update=False,
             max_outbound_ack=limits.unanswered_acks,
@@ -556,15 +493,6 @@ def _engine(role: Role, limits: LinkLimits) -> ngh2.Connection:
             max_inbound_header_count=limits.header_count,
         ),
     )
-    settings = {
-        ngh2.Setting.INITIAL_WINDOW_SIZE: limits.stream_window_bytes,
-        ngh2.Setting.MAX_FRAME_SIZE: limits.frame_bytes,
-        ngh2.Setting.MAX_HEADER_LIST_SIZE: limits.header_list_bytes,
-    }
-    if role is Role.SERVER:
-        settings[ngh2.Setting.MAX_CONCURRENT_STREAMS] = limits.streams
-    else:
-        settings[ngh2.Setting.ENABLE_PUSH] = 0
-    engine.initiate_connection(settings)
+    engine.initiate_connection(limits.settings(serving=role is Role.SERVER))
     engine.set_local_window_size(limits.connection_window_bytes)
     return engine

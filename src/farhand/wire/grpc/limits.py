@@ -74,3 +74,12 @@ class LinkLimits:
     """PING and SETTINGS answers that a peer may leave unread."""
     continuations: int = 8
     """CONTINUATION frames of one header list."""
+
+    def settings(self, *, serving: bool) -> dict[int, int]:
+        """What the peer is told of them, by the numbers of HTTP/2's SETTINGS."""
+        told = {
+            0x4: self.stream_window_bytes,
+            0x5: self.frame_bytes,
+            0x6: self.header_list_bytes,
+        }
+        return told | ({0x3: self.streams} if serving else {0x2: 0})  # no server push

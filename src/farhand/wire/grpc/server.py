@@ -12,11 +12,10 @@ from typing import TypeAlias
 
 from farhand.wire.grpc.aio import Link
 from farhand.wire.grpc.call import Factory
-from farhand.wire.grpc.core import Role
 from farhand.wire.grpc.errors import ProtocolError
 from farhand.wire.grpc.health import HealthService
 from farhand.wire.grpc.limits import LinkLimits
-from farhand.wire.grpc.shell import Budget, Route
+from farhand.wire.grpc.shell import Budget, Role, Route
 from farhand.wire.grpc.status import CallEnd, EndedBy, Peer, Status
 from farhand.wire.grpc.timers import TimerWheel
 from farhand.wire.grpc.tls import CLIENT_HELLO

@@ -3,11 +3,19 @@
 Only contracts and small values; aio.py is the implementation that ships.
 """
 
+import enum
 from dataclasses import dataclass
 from typing import Protocol
 
 from farhand.wire.grpc.call import Factory
 from farhand.wire.grpc.status import CallEnd, Peer
+
+
+class Role(enum.Enum):
+    """Which end of the connection this is."""
+
+    SERVER = enum.auto()
+    CLIENT = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ class Shell(Protocol):
         """There is something to `take`: do it soon, outside of this call."""
 
     def schedule(self, due: float) -> None:
-        """Call `tick` at this time or a little later."""
+        """Call `tick` at this time or a little later; never, if it is infinity."""
 
     def route(self, path: str) -> Route | CallEnd:
         """Server: who takes a call of this path, or the status that refuses it."""

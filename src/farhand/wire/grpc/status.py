@@ -223,6 +223,20 @@ def end_from_reset(error_code: int) -> CallEnd:
     )
 
 
+_RESET_CODE: Final = {
+    Status.OK: 0x0,
+    Status.CANCELLED: 0x8,
+    Status.DEADLINE_EXCEEDED: 0x8,
+    Status.UNAVAILABLE: 0x7,
+    Status.RESOURCE_EXHAUSTED: 0xB,
+}
+
+
+def reset_code(status: Status) -> int:
+    """The HTTP/2 error that says a status where trailers cannot."""
+    return _RESET_CODE.get(status, 0x2)
+
+
 _UNIT_S: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
 

@@ -7,10 +7,11 @@ import enum
 from math import inf
 from typing import Final, Protocol
 
-from farhand.wire.grpc.call import Handler
+from farhand.wire.grpc.call import Factory, Handler
 from farhand.wire.grpc.errors import CallEnded
 from farhand.wire.grpc.framing import PREFIX_BYTES, BadMessage, MessageReader
 from farhand.wire.grpc.limits import LinkLimits
+from farhand.wire.grpc.shell import Budget
 from farhand.wire.grpc.status import (
     CallEnd,
     EndedBy,
@@ -43,6 +44,7 @@ class Engine(Protocol):
     """What a stream needs of its connection. Nothing here calls a handler back."""
 
     limits: LinkLimits
+    large: Budget
     serving: bool
 
     @property
@@ -53,8 +55,6 @@ class Engine(Protocol):
     def push_end(self, stream: "Stream") -> None: ...
     def reset(self, stream: "Stream", status: Status) -> None: ...
     def acknowledge(self, stream: "Stream", amount: int) -> None: ...
-    def reserve(self, amount: int) -> bool: ...
-    def release(self, amount: int) -> None: ...
     def later(self, stream: "Stream") -> None: ...
     def identified(self) -> None: ...
 
@@ -200,6 +200,18 @@ class Stream:
         if timeout_s is not None:
             self.deadline = now + timeout_s
 
+    def start(self, factory: Factory) -> None:
+        """Make the handler."""
+        self.handler = factory(self)
+
+    def look(self, now: float) -> None:
+        """End the call if its time is up."""
+        if now >= self.deadline:
+            self.fail(Status.DEADLINE_EXCEEDED, "deadline exceeded", EndedBy.DEADLINE)
+        elif now >= self.identity_due:
+            limit_s = self._engine.limits.first_message_deadline_s
+            self.fail(Status.DEADLINE_EXCEEDED, f"not identified within {limit_s:g} s")
+
     @property
     def _listening(self) -> bool:
         return self.end is None and (self._saying or not self._engine.serving)
@@ -267,7 +279,7 @@ class Stream:
         """A message above the usual limit needs a share of the common budget."""
         if size <= self._engine.limits.message_bytes or size > self._limit or self._reserved:
             return True
-        if not self._engine.reserve(size):
+        if not self._engine.large.reserve(size):
             self.fail(Status.RESOURCE_EXHAUSTED, "too many large messages at the same time")
             return False
         self._reserved = size
@@ -275,7 +287,7 @@ class Stream:
 
     def _release(self) -> None:
         if self._reserved:
-            self._engine.release(self._reserved)
+            self._engine.large.release(self._reserved)
             self._reserved = 0
 
     def _refuse(self, bad: BadMessage) -> None:
@@ -287,8 +299,8 @@ class Stream:
                 f"a message of {bad.size} bytes is above the limit of {self._limit}",
             )
 
-    def heard_headers(self, headers: tuple[RawHeader, ...]) -> None:
-        """Client: the response headers; anything but gRPC ends the call."""
+    def heard_headers(self, headers: tuple[RawHeader, ...], last: bool) -> None:  # noqa: FBT001
+        """Client: the response headers, perhaps the *last* of it; only gRPC is taken."""
         fields = dict(headers)
         http_status = fields.get(b":status", b"")
         if http_status != b"200":
@@ -299,8 +311,11 @@ class Stream:
         elif not fields.get(b"content-type", b"").startswith(b"application/grpc"):
             self._engine.reset(self, Status.CANCELLED)
             self._conclude(CallEnd(Status.UNKNOWN, "the answer's content-type is not gRPC"))
-        elif self.end is None:
-            self.handler.on_headers(metadata_from(headers))
+        else:
+            if self.end is None:
+                self.handler.on_headers(metadata_from(headers))
+            if last:
+                self.heard_end()
 
     def heard_trailers(self, headers: tuple[RawHeader, ...]) -> None:
         """The peer's trailers: on a client the status of the call."""

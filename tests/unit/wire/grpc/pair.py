@@ -5,8 +5,8 @@ from math import inf
 
 from farhand.errors import ProtocolError
 from farhand.wire.grpc import Call, CallEnd, Handler, LinkLimits, Metadata, Peer, Status
-from farhand.wire.grpc.core import Core, Role
-from farhand.wire.grpc.shell import Budget, Route
+from farhand.wire.grpc.core import Core
+from farhand.wire.grpc.shell import Budget, Role, Route
 
 PEER = Peer("192.0.2.1", 50051)
 ECHO = "/test.Raw/Echo"

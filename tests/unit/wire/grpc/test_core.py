@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from farhand.errors import ProtocolError
 from farhand.wire.grpc import EndedBy, LinkClosed, LinkLimits, Status
-from farhand.wire.grpc.core import Role
+from farhand.wire.grpc.shell import Role
 from tests.unit.wire.grpc.pair import ECHO, MIB, OPEN, Pair, Recorder, Side
 
 STRANGER = "/test.Raw/Stranger"
@@ -348,7 +348,7 @@ def test_an_answer_that_is_not_grpc_ends_the_call(
     client = pair.open(OPEN)
     stream = pair.client.core._streams[1]
 
-    stream.heard_headers(tuple(answer))
+    stream.heard_headers(tuple(answer), False)
     pair.client.core.settle()
 
     assert [status] == [end.status for end in client.ends]
