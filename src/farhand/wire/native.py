@@ -1,9 +1,11 @@
 """Turn the native stream's messages into domain values and back.
 
-Alone imports the generated protobuf code. Any bytes give values or a ProtocolError; a frame that
-this version does not know gives an UnknownFrame. Field meanings: proto/farhand/v1/link.proto.
+Alone imports the generated protobuf code. Any bytes give values or a ProtocolError; frames that
+this version does not know give an UnknownFrame for each of their numbers. Field meanings:
+proto/farhand/v1/link.proto.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -102,11 +104,14 @@ def _decode(message: Any, data: bytes, readers: Mapping[str, Callable[[Any], Any
     try:
         message.ParseFromString(data)
         found: list[Any] = []
+        unknown: set[int] = set()
         for frame in message.frames:
             kind = frame.WhichOneof("frame")
             if kind is None:
                 fields = UnknownFieldSet(frame)
-                found.extend(UnknownFrame(fields[at].field_number) for at in range(len(fields)))
+                numbers = {fields[at].field_number for at in range(len(fields))}
+                found.extend(UnknownFrame(number) for number in sorted(numbers - unknown))
+                unknown |= numbers
             else:
                 found.append(readers[kind](getattr(frame, kind)))
     except (DecodeError, ValueError, KeyError) as exc:
@@ -118,6 +123,13 @@ def _run(text: str) -> RunId:
     if not is_id("run", text):
         raise ValueError(f"{text[:40]!r} is not a run's id")
     return RunId(text)
+
+
+def _measured(value: float) -> float:
+    """A duration or a load, which no peer may make infinite, negative or no number at all."""
+    if not 0.0 <= value < math.inf:
+        raise ValueError(f"{value} cannot be measured")
+    return value
 
 
 # --- agent → controller -------------------------------------------------------------------
@@ -207,7 +219,10 @@ def _write_heartbeat(frame: Any, beat: Heartbeat) -> None:
 
 def _read_heartbeat(beat: pb.Heartbeat) -> Heartbeat:
     return Heartbeat(
-        seq=beat.seq, load=beat.load, spool_free_bytes=beat.spool_free_bytes, runs=beat.runs
+        seq=beat.seq,
+        load=_measured(beat.load),
+        spool_free_bytes=beat.spool_free_bytes,
+        runs=beat.runs,
     )
 
 
@@ -266,9 +281,11 @@ def _read_ended(ended: pb.RunEnded) -> RunEnded:
             exit_code=ended.exit_code if ended.exited else None,
             signal=ended.signal if ended.signalled else None,
             message=ended.message,
-            duration_s=ended.duration_s,
+            duration_s=_measured(ended.duration_s),
             usage=Usage(
-                user_s=ended.user_s, system_s=ended.system_s, max_rss_bytes=ended.max_rss_bytes
+                user_s=_measured(ended.user_s),
+                system_s=_measured(ended.system_s),
+                max_rss_bytes=ended.max_rss_bytes,
             ),
             streams={
                 _STREAM_NAMES[end.stream]: StreamEnd(
@@ -388,7 +405,7 @@ def _read_goodbye(goodbye: pb.Goodbye) -> Goodbye:
     return Goodbye(
         Parting(goodbye.reason),
         goodbye.message,
-        goodbye.reconnect_after_s,
+        _measured(goodbye.reconnect_after_s),
         tuple(goodbye.where),
     )
 
@@ -412,7 +429,7 @@ def _read_welcome(welcome: pb.Welcome) -> Welcome:
         agent=AgentId(welcome.agent_id),
         epoch=welcome.epoch,
         protocol=welcome.protocol,
-        heartbeat_s=welcome.heartbeat_s,
+        heartbeat_s=_measured(welcome.heartbeat_s),
         secret=welcome.secret,
         fenced=welcome.fenced,
     )
@@ -485,7 +502,7 @@ def _read_start(start: pb.StartRun) -> StartRun:
             namespaces_of=NamespacesOf(inside.pid, tuple(map(NamespaceKind, inside.kinds)))
             if inside.pid
             else None,
-            timeout_s=start.timeout_s,
+            timeout_s=_measured(start.timeout_s),
             output_limit_bytes=start.output_limit_bytes,
             nice=start.nice if start.has_nice else None,
             rlimits=dict(start.rlimits),
@@ -576,7 +593,7 @@ _CONTROLLER_READERS: Final[Mapping[str, Callable[[Any], FromController]]] = {
     "heartbeat_reply": lambda frame: HeartbeatReply(frame.seq),
     "start_run": _read_start,
     "ack": lambda frame: Ack(_run(frame.run), _STREAM_NAMES[frame.stream], frame.kept, frame.up_to),
-    "cancel_run": lambda frame: CancelRun(_run(frame.run), frame.grace_s),
+    "cancel_run": lambda frame: CancelRun(_run(frame.run), _measured(frame.grace_s)),
     "list_commands": lambda frame: ListCommands(frame.request),
     "list_namespaces": lambda frame: ListNamespaces(frame.request),
     "unsupported": lambda frame: Unsupported(frame.frame),
