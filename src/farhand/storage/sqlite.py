@@ -23,7 +23,7 @@ _UNWRITABLE: Final = {
 }
 _UNWRITABLE_ERRNO: Final = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
-    *(errno.ENOENT, errno.ENOTDIR, errno.EFBIG),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EFBIG, errno.EISDIR),
 }
 
 
@@ -75,7 +75,7 @@ def explained(exc: Exception) -> FarhandError:
         case OSError(errno=number) if number in _UNWRITABLE_ERRNO:
             return DataDirUnwritable(f"the data directory cannot be written ({exc}); {_LOOK_AT}")
         case _:
-            return StoreUnavailable(f"the store could not keep this: {exc}")
+            return StoreUnavailable(f"the store cannot be read or written: {exc}")
 
 
 def _code(exc: sqlite3.Error) -> int:
