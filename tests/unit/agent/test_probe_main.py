@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -6,9 +7,11 @@ import pytest
 from farhand.agent.probe.main import PROBES
 
 
+START = "import sys; from farhand.agent.probe.main import main; sys.exit(main(sys.argv[1:]))"
+
+
 def probe(*argv: str) -> "subprocess.CompletedProcess[bytes]":
-    code = "import sys; from farhand.agent.probe.main import main; sys.exit(main(sys.argv[1:]))"
-    return subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, check=False)
+    return subprocess.run([sys.executable, "-c", START, *argv], capture_output=True, check=False)
 
 
 def test_a_probe_prints_and_ends_well() -> None:
@@ -27,19 +30,17 @@ def test_what_cannot_be_told_is_a_sentence_and_exit_code_1() -> None:
 
 
 def test_a_reader_that_went_away_is_no_traceback() -> None:
-    code = "import sys; from farhand.agent.probe.main import main; sys.exit(main(sys.argv[1:]))"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, "ping", "host=127.0.0.1", "count=3"],
-        stdout=subprocess.PIPE,
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", START, "ps", "by=cpu", "limit=9"],
+        stdout=write,
         stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        said = process.stderr.read()
+        check=False,
+    )
+    os.close(write)
 
-    assert b"" == said
-    assert 1 == process.returncode
+    assert (1, b"") == (done.returncode, done.stderr)
 
 
 @pytest.mark.parametrize("what", PROBES)

@@ -60,7 +60,10 @@ def test_secrets_of_an_environment_are_not_shown(capsys: Capture) -> None:
         "DATABASE_URL": "postgres://shop:hunter3@db/shop",
         "LANG": "C",
     }
-    with subprocess.Popen(["sleep", "600"], env=env) as child:
+    command = ["sh", "-c", "echo; read forever"]
+    with subprocess.Popen(command, env=env, stdin=-1, stdout=-1) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # before, its environment may not be there
         environment(pid=str(child.pid))
         child.kill()
     said = capsys.readouterr().out
