@@ -35,6 +35,7 @@ from farhand.ports import RunFilter
 router = APIRouter(prefix=VERSION_ONE, tags=["jobs"], dependencies=[Depends(known_query)])
 
 _RUNS_SHOWN: Final = 100
+_JOBS_READ: Final = 25  # at once: each may hold a script and stdin, of which a list shows a line
 
 
 async def _found(here: Caller, job: str) -> Job:
@@ -130,8 +131,15 @@ async def _with_output(here: Caller, run: Run, room: int) -> tuple[RunResult, in
 @router.get("/jobs", operation_id="listJobs", responses={200: {"model": JobList}})
 async def list_jobs(here: Here, paging: PageAsked) -> Json:
     """List jobs, newest first."""
-    page = await here.tenant.store.jobs(cursor=paging.cursor, limit=paging.limit)
-    return Json(writing.page(page.items, writing.job_brief, page.next))
+    items: list[JobBrief] = []
+    cursor = paging.cursor
+    while True:
+        limit = min(_JOBS_READ, paging.limit - len(items))
+        page = await here.tenant.store.jobs(cursor=cursor, limit=limit)
+        items += map(writing.job_brief, page.items)
+        cursor = page.next
+        if cursor is None or len(items) == paging.limit:
+            return Json({"items": items, "next": cursor})
 
 
 @router.get("/jobs/{job}", operation_id="getJob", responses={200: {"model": JobShape}})

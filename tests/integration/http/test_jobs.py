@@ -61,6 +61,18 @@ async def test_jobs_are_listed_newest_first_in_pages() -> None:
         assert made[::-1] == found
 
 
+async def test_a_long_page_of_jobs_is_whole() -> None:
+    async with house() as here:
+        await here.joined("web-1")
+        made = [(await here.submitted(targets={"all": True}))[0] for _ in range(60)]
+        first = (await here.client.get("/api/v1/jobs?limit=55")).json()
+        rest = (await here.client.get(f"/api/v1/jobs?cursor={first['next']}")).json()
+
+        assert 55 == len(first["items"])
+        assert made[::-1] == [job["id"] for job in [*first["items"], *rest["items"]]]
+        assert rest["next"] is None
+
+
 async def test_the_runs_that_a_job_does_not_show_follow_by_cursor() -> None:
     async with house() as here:
         for number in range(101):
