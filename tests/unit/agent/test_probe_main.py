@@ -6,7 +6,6 @@ import pytest
 
 from farhand.agent.probe.main import PROBES
 
-
 START = "import sys; from farhand.agent.probe.main import main; sys.exit(main(sys.argv[1:]))"
 
 
