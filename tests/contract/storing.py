@@ -1,5 +1,6 @@
 """Builders for tests of stores, and the stores they are about."""
 
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -142,13 +143,25 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(kind: str, directory: Path) -> AsyncIterator[Opened]:
+async def opened(kind: str, tmp_path: Path) -> AsyncIterator[Opened]:
     """A store of *kind*: `memory`, `sqlite`, or `restarted`, which is closed before each look."""
-    subject = Opened(None if kind == "memory" else directory, restarts=kind == "restarted")
+    subject = Opened(None if kind == "memory" else tmp_path / "data", restarts=kind == "restarted")
+    if kind != "memory":
+        await _copy_new_storage(tmp_path.parent / "new-storage", tmp_path / "data")
     try:
         yield subject
     finally:
         await subject.close()
+
+
+async def _copy_new_storage(made: Path, directory: Path) -> None:
+    """Copy a storage as it was made once: migrations are the slow part of a small test."""
+    try:
+        shutil.copytree(made, directory)
+    except FileNotFoundError:
+        async with open_storage(made, inline_bytes=INLINE) as storage:
+            await storage.store(ORG)
+        shutil.copytree(made, directory)
 
 
 async def the_job(store: Store, n: int = 1) -> Job:

@@ -48,7 +48,7 @@ S = RunState
 
 @pytest.fixture(params=["memory", "sqlite", "restarted"])
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opened]:
-    async with opened(request.param, tmp_path / "data") as subject:
+    async with opened(request.param, tmp_path) as subject:
         yield subject
 
 

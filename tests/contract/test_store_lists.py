@@ -17,7 +17,7 @@ Listing = Callable[[str | None, int], Awaitable[Page[Any]]]
 
 @pytest.fixture(params=["memory", "sqlite", "restarted"])
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opened]:
-    async with opened(request.param, tmp_path / "data") as subject:
+    async with opened(request.param, tmp_path) as subject:
         yield subject
 
 

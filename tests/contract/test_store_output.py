@@ -27,7 +27,7 @@ LONG = bytes(n % 251 for n in range(5 * INLINE))
 
 @pytest.fixture(params=["memory", "sqlite", "restarted"])
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opened]:
-    async with opened(request.param, tmp_path / "data") as subject:
+    async with opened(request.param, tmp_path) as subject:
         await subject.apply(*join(), add(), move(1, S.SENT), move(1, S.RUNNING))
         yield subject
 
