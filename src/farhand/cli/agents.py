@@ -11,12 +11,17 @@ from farhand.cli.units import label
 from farhand.client._blocking import Client
 from farhand.client._shapes import Agent
 
+
+def _seen(agent: Agent) -> str:
+    return "now" if agent.liveness == "online" else tables.ago(agent.last_seen_at)
+
+
 COLUMNS: tables.Columns[Agent] = {
     "name": lambda agent: agent.name,
     "state": lambda agent: agent.liveness,
     "": lambda agent: "drained" if agent.drained else "",
     "ip": lambda agent: agent.ip,
-    "seen": lambda agent: tables.ago(agent.last_seen_at),
+    "seen": _seen,
     "labels": lambda agent: tables.assignments(agent.labels),
     "id": lambda agent: agent.id,
 }
@@ -87,7 +92,7 @@ def _show(agent: Agent) -> None:
             "name": agent.name,
             "id": agent.id,
             "state": agent.liveness + (", drained" if agent.drained else ""),
-            "last seen": f"{tables.at(agent.last_seen_at)} ({tables.ago(agent.last_seen_at)})",
+            "last seen": _seen(agent),
             "joined": tables.at(agent.joined_at),
             "address": " ".join(filter(None, (agent.ip, agent.mac))),
             "software": agent.software,

@@ -6,6 +6,7 @@ Both ask the agent itself; it must be connected.
 import argparse
 from collections.abc import Iterable
 from dataclasses import asdict
+from typing import Final
 
 from farhand.cli import tables
 from farhand.cli.outcome import Exit
@@ -14,6 +15,8 @@ from farhand.cli.screen import json_line
 from farhand.client._blocking import Client
 from farhand.client._errors import ClientError
 from farhand.client._shapes import Command, Namespace, Param
+
+COMMAND_CHARS: Final = 60  # of a process's command line; --json has all
 
 COMMANDS: tables.Columns[Command] = {
     "command": lambda command: command.ident,
@@ -34,7 +37,7 @@ NAMESPACES: tables.Columns[Namespace] = {
     "owner": lambda found: found.owner,
     "container": lambda found: found.container[:12],
     "pod": lambda found: found.pod,
-    "command": lambda found: found.command,
+    "command": lambda found: _cut(found.command),
 }
 
 
@@ -42,6 +45,10 @@ class UnknownIdent(ClientError):
     """The agent's catalogue has no such command."""
 
     code = "unknown-command"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= COMMAND_CHARS else text[: COMMAND_CHARS - 1] + "…"
 
 
 def _in_short(param: Param) -> str:

@@ -37,7 +37,8 @@ class Exit(IntEnum):
 
 
 UNREACHED: Final = frozenset({"expired", "lost"})
-_NOTES: Final = 20  # runs named one by one; more are counted
+LINES: Final = 20  # of one kind
+NAMED: Final = 10  # hosts in one line
 
 _NEXT: Final = {
     "time_limit": "give it longer with --timeout",
@@ -93,19 +94,19 @@ def what_happened(run: Run) -> str:
     """Say in one line how a run ended, and what to do about it."""
     match run.why:
         case "exit":
-            said = f"exit code {run.exit_code}"
+            return f"exit code {run.exit_code}"
         case "signal":
             said = f"killed by signal {run.signal}"
         case "time_limit":
             said = "ran longer than its limit and was killed"
         case _ if run.state == "cancelled":
-            said = "cancelled"
+            return "cancelled"
+        case why if run.message:
+            return f"{run.state.replace('_', ' ')}: {run.message}" + (f" [{why}]" if why else "")
         case why:
-            said = f"{run.state.replace('_', ' ')}: {run.message or why or 'no reason was given'}"
-            if run.message and why:
-                said += f" [{why}]"
+            said = f"{run.state.replace('_', ' ')} [{why or 'no reason was given'}]"
     todo = _NEXT.get(run.why or "")
-    return f"{said}; {todo}" if todo and todo not in said else said
+    return f"{said}; {todo}" if todo else said
 
 
 def notes(job: str, runs: Sequence[Run]) -> list[str]:
@@ -117,15 +118,31 @@ def notes(job: str, runs: Sequence[Run]) -> list[str]:
         folded = ", ".join(f"{number} {state}" for state, number in counts.most_common())
         found.append(f"{len(runs)} hosts: {folded.replace('_', ' ')}")
     failed = [run for run in runs if run.state != "succeeded" and (several or run.why != "exit")]
-    found += [f"{run.agent}: {what_happened(run)}" for run in failed[:_NOTES]]
-    if len(failed) > _NOTES:
-        more = len(failed) - _NOTES
-        found.append(f"… and {more} more; `farhand runs --job {job}` lists them all")
-    found += [
-        f"{run.agent}: {in_words(end.cut_bytes)} were cut out of {stream} at byte {end.cut_at}; "
-        "--output-limit keeps more"
+    found += _folded([(run.agent, what_happened(run)) for run in failed], job)
+    cut = [
+        (
+            run.agent,
+            f"{in_words(end.cut_bytes)} were cut out of {stream}; --output-limit keeps more",
+        )
         for run in runs
         for stream, end in run.streams.items()
         if end.cut_bytes
-    ][:_NOTES]
-    return found
+    ]
+    return found + _folded(cut, job)
+
+
+def _folded(told: Sequence[tuple[str, str]], job: str) -> list[str]:
+    """Say the same thing once, with everybody it is about."""
+    about: dict[str, list[str]] = {}
+    for agent, said in told:
+        about.setdefault(said, []).append(agent)
+    lines = [f"{_named(agents)}: {said}" for said, agents in about.items()]
+    if len(lines) > LINES:
+        more = f"… and {len(lines) - LINES} more; `farhand runs --job {job}` lists them all"
+        return [*lines[:LINES], more]
+    return lines
+
+
+def _named(agents: Sequence[str]) -> str:
+    more = len(agents) - NAMED
+    return ", ".join(agents[:NAMED]) + (f" and {more} more" if more > 0 else "")

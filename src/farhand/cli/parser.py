@@ -4,7 +4,6 @@ Builds only the parser of the verb that was typed.
 """
 
 import argparse
-import difflib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,6 +43,8 @@ class Parser(argparse.ArgumentParser):
 
 def suggested(word: str, known: Iterable[str]) -> str:
     """Return `did you mean …?` for what looks like *word*, or an empty text."""
+    import difflib  # noqa: PLC0415 - only needed after a slip
+
     close = difflib.get_close_matches(word, list(known), n=3)
     return f"did you mean {' or '.join(close)}?" if close else ""
 

@@ -5,7 +5,7 @@ Does no I/O: the blocking and the asynchronous client send the same calls, each 
 
 import base64
 import json
-import secrets
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypedDict, TypeVar
@@ -207,7 +207,7 @@ def _sending(
 
 def submit(argv: Sequence[str] | None, options: JobOptions) -> Call[Job]:
     """Ask for a job. With its key it may be sent again, and is still one job."""
-    key = options.get("idempotency_key") or secrets.token_urlsafe(18)
+    key = options.get("idempotency_key") or os.urandom(18).hex()
     headers = {"Idempotency-Key": key}
     return _sending("POST", path_of("jobs"), read_job, job_body(argv, options), **headers)
 
