@@ -6,6 +6,7 @@ record carries a checksum, so that a torn one at the end is seen and dropped.
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import struct
@@ -28,7 +29,7 @@ _HEAD: Final = struct.Struct("<II")  # length, crc32; a length of 0 ends the jou
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What the journal knows of a run. *started* is the leader's pid and start time (ticks)."""
+    """What the journal knows of a run. *pid* is the leader's, in the boot of *boot_id*."""
 
     run: RunId
     state: HeldState
@@ -50,7 +51,8 @@ class Journal:
         self._keep_s = keep_s
         self._fd = -1
         self._end = 0
-        self._dirty: asyncio.Future[None] | None = None
+        self._waiting: asyncio.Future[None] | None = None  # for the next flush
+        self._flushing = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self.entries: dict[RunId, Entry] = {}
         self.fsyncs = 0
@@ -81,44 +83,62 @@ class Journal:
     async def commit(self, entry: Entry) -> None:
         """Write *entry* and return when it is on disk. Raises DataDirUnwritable."""
         self.note(entry)
-        if self._dirty is None:
-            self._dirty = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_soon(self._sync)
-        await asyncio.shield(self._dirty)
+        if self._waiting is None:
+            loop = asyncio.get_running_loop()
+            self._waiting = loop.create_future()
+            if not self._flushing:
+                self._flushing = True
+                loop.call_soon(self._flush)
+        await asyncio.shield(self._waiting)
 
     def note(self, entry: Entry) -> None:
-        """Write *entry*; it is on disk with the next commit, or when the kernel gets to it."""
+        """Write *entry*; it is on disk with the next commit, or when the kernel gets to it.
+
+        Raises DataDirUnwritable; the entry is then remembered here, and written again with all
+        others when the file is.
+        """
         self.entries[entry.run] = entry
         record = _packed(entry)
-        if self._end + len(record) + _HEAD.size > self._size:
-            self._rewrite(entry.at)
-            return
         try:
-            self._end += os.pwrite(self._fd, record, self._end)
+            if self._end + len(record) + _HEAD.size > self._size:
+                self._rewrite(entry.at)
+            else:
+                _write(self._fd, record, self._end)
+                self._end += len(record)
         except OSError as exc:
             msg = f"the journal {self._path} cannot be written: {exc.strerror}"
             raise DataDirUnwritable(msg) from exc
 
-    def _sync(self) -> None:
-        done, self._dirty = self._dirty, None
-        fd = self._fd
+    def _flush(self) -> None:
+        done, self._waiting = self._waiting, None
         self.fsyncs += 1
         loop = asyncio.get_running_loop()
 
         def finished(work: asyncio.Future[None]) -> None:
-            if done is None or done.done():
-                return
             if error := work.exception():
-                done.set_exception(DataDirUnwritable(f"the journal cannot be flushed: {error}"))
-            else:
+                self._flush_failed(error, done)
+            elif done is not None and not done.done():
                 done.set_result(None)
+            if self._waiting is None:
+                self._flushing = False
+            else:
+                self._flush()
 
-        loop.run_in_executor(self._thread, os.fdatasync, fd).add_done_callback(finished)
+        loop.run_in_executor(self._thread, os.fdatasync, self._fd).add_done_callback(finished)
+
+    def _flush_failed(self, error: BaseException, done: asyncio.Future[None] | None) -> None:
+        """The kernel may have dropped what was written: nobody's entry is on disk, all go anew."""
+        waiting, self._waiting = self._waiting, None
+        self._end = self._size
+        for each in (done, waiting):
+            if each is not None and not each.done():
+                msg = f"the journal {self._path} cannot be flushed: {error}"
+                each.set_exception(DataDirUnwritable(msg))
 
     def _load(self, data: bytes) -> None:
+        foreign = f"{self._path} is not a journal of this version; move it away to start anew"
         if not data.startswith(VERSION):
-            msg = f"{self._path} is not a journal of this version; move it away to start anew"
-            raise DataDirUnwritable(msg)
+            raise DataDirUnwritable(foreign)
         at = len(VERSION)
         while at + _HEAD.size <= len(data):
             length, crc = _HEAD.unpack_from(data, at)
@@ -126,7 +146,10 @@ class Journal:
             if not length or len(body) < length or zlib.crc32(body) != crc:
                 break
             at += _HEAD.size + length
-            entry = _unpacked(json.loads(body))
+            try:
+                entry = _unpacked(json.loads(body))
+            except (KeyError, TypeError, ValueError) as exc:
+                raise DataDirUnwritable(foreign) from exc
             self.entries[entry.run] = entry
 
     def _rewrite(self, now: float) -> None:
@@ -138,15 +161,14 @@ class Journal:
             if not entry.settled or entry.at > oldest
         }
         body = VERSION + b"".join(map(_packed, self.entries.values()))
-        self._size = max(self._size, 2 * len(body))
+        size = max(self._size, 2 * len(body))
         fresh = self._path.with_suffix(".new")
         fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(fd, 0, self._size)
-            os.pwrite(fd, body, 0)
+            os.posix_fallocate(fd, 0, size)
+            _write(fd, body, 0)
             os.fsync(fd)
             fresh.replace(self._path)
-            flush_directory(self._path.parent)
         except BaseException:
             os.close(fd)
             with contextlib.suppress(OSError):
@@ -155,7 +177,14 @@ class Journal:
         if self._fd >= 0:
             # A flush of the old file may be under way in the thread: close it behind that.
             self._thread.submit(os.close, self._fd)
-        self._fd, self._end = fd, len(body)
+        self._fd, self._end, self._size = fd, len(body), size
+        flush_directory(self._path.parent)
+
+
+def _write(fd: int, data: bytes, at: int) -> None:
+    """Write all of *data*; a disk that takes only some of it is full."""
+    if os.pwrite(fd, data, at) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def flush_directory(path: Path) -> None:
@@ -169,6 +198,7 @@ def flush_directory(path: Path) -> None:
 
 def _packed(entry: Entry) -> bytes:
     facts = {key: value for key, value in asdict(entry).items() if value not in (None, "", 0)}
+    facts["at"] = entry.at
     if entry.settled:  # only its id is remembered
         facts = {"run": entry.run, "state": entry.state, "at": entry.at, "settled": True}
     body = json.dumps(facts, separators=(",", ":")).encode()
@@ -177,7 +207,7 @@ def _packed(entry: Entry) -> bytes:
 
 def _unpacked(facts: dict[str, Any]) -> Entry:
     if not is_id("run", facts["run"]):
-        raise DataDirUnwritable(f"the journal names {facts['run']!r}, which is no run")
+        raise ValueError(f"{facts['run']!r} is no run's id")
     ending: Mapping[str, Any] | None = facts.pop("ending", None)
     why = facts.pop("why", None)
     entry = Entry(**{**facts, "state": HeldState(facts["state"])})
