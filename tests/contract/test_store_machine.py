@@ -182,4 +182,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=25, stateful_step_count=12)
+TestMachine.settings = settings(max_examples=15, stateful_step_count=12)

@@ -48,7 +48,7 @@ class _Place:
 
 @dataclass(slots=True)
 class Counters:
-    """What a writer has done since it began. Times in seconds."""
+    """What a writer has done since it began; *failures* are transactions. Times in seconds."""
 
     commits: int = 0
     changes: int = 0
@@ -181,11 +181,10 @@ class Writer:
 
     def _fail(self, places: Sequence[_Place], exc: Exception) -> None:
         self.counters.failures += 1
-        error = explained(exc)
-        if error is not exc:
-            error.__cause__ = exc
-        for place in places:
-            place.call.error = error
+        for call in {place.call: None for place in places}:
+            call.error = explained(exc)  # one for each: a raised error belongs to its caller
+            if call.error is not exc:
+                call.error.__cause__ = exc
         self._tell(places)
 
     def _tell(self, places: Sequence[_Place]) -> None:
