@@ -38,6 +38,7 @@ class Interrupts:
         self._cancel = cancel
         self._waiting = waiting
         self._waiting_s = waiting_s
+        self._timer = 0.0
         self._before: dict[signal.Signals, Handler | int | None] = {}
 
     def __enter__(self) -> Self:
@@ -48,7 +49,7 @@ class Interrupts:
         with suppress(ValueError):  # not the main thread
             for number, handler in handlers.items():
                 self._before[number] = signal.signal(number, handler)
-            signal.setitimer(signal.ITIMER_REAL, self._waiting_s)
+            self._timer, _ = signal.setitimer(signal.ITIMER_REAL, self._waiting_s)
         return self
 
     def __exit__(
@@ -60,6 +61,8 @@ class Interrupts:
         self.arrived()
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._timer:  # somebody else's, which we held up
+            signal.setitimer(signal.ITIMER_REAL, self._timer)
 
     def arrived(self) -> None:
         """Something happened: there is no need to say what is waited for."""

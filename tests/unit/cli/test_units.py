@@ -1,0 +1,75 @@
+from argparse import ArgumentTypeError
+
+import pytest
+
+from farhand.cli import units
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("30s", 30), ("5m", 300), ("2h", 7_200), ("1d", 86_400), ("1.5", 1.5)],
+)
+def test_durations_are_read_in_seconds(text: str, seconds: float) -> None:
+    assert seconds == units.duration(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "0s", "-1s", "1w", "s", "1e9", "nan", "inf", "1 s", "\u0661s"]
+)
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="is not a duration"):
+        units.duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", 0),
+        ("4096", 4096),
+        ("64K", 65_536),
+        ("10M", 10 << 20),
+        ("1GiB", 1 << 30),
+        ("2kb", 2048),
+    ],
+)
+def test_sizes_are_read_in_bytes(text: str, expected: int) -> None:
+    assert expected == units.size(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5M", "K", "10X", "iB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="is not a size"):
+        units.size(text)
+
+
+def test_pairs_are_cut_at_the_first_sign() -> None:
+    assert [("a", "b=c"), ("a", "")] == [units.pair("a=b=c"), units.pair("a=")]
+
+
+@pytest.mark.parametrize("text", ["a", "=b", ""])
+def test_what_is_no_pair_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError):
+        units.pair(text)
+
+
+def test_a_label_is_given_or_taken_away() -> None:
+    assert [("a", "1"), ("a", None), ("a-", "1")] == [*map(units.label, ("a=1", "a-", "a-=1"))]
+
+
+@pytest.mark.parametrize("text", ["a", "-", ""])
+def test_what_is_no_label_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError):
+        units.label(text)
+
+
+def test_names_may_be_folded_with_commas() -> None:
+    assert [["a"], ["a", "b"]] == [units.names("a"), units.names("a,b")]
+    with pytest.raises(ArgumentTypeError):
+        units.names("a,,b")
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 40, "5.0 TiB")]
+)
+def test_bytes_are_said_in_words(number: int, said: str) -> None:
+    assert said == units.in_words(number)
