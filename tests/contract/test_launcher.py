@@ -16,9 +16,10 @@ from farhand.domain.run import Why
 from farhand.errors import LaunchFailed
 from farhand.ports import Exit, Launch, Launched, Launcher
 from farhand.testing.launcher import FakeLauncher, FakeProcess
+from tests.runs import new_run
 
-RUN: Final = RunId("run_01h455vb4pex5vsknk084sn02q")
-OTHER: Final = RunId("run_01h455vb4pex5vsknk084sn02r")
+RUN: Final = new_run()
+OTHER: Final = new_run()
 PATH: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 # What the programs of the suite do, for a shell and for the fake.

@@ -17,14 +17,14 @@ import uvloop
 from farhand.agent import procfs
 from farhand.agent.leftovers import MARK
 from farhand.agent.process import PosixLaunched, PosixLauncher
-from farhand.domain.ids import RunId
 from farhand.domain.job import NamespaceKind, NamespacesOf
 from farhand.domain.output import StreamName
 from farhand.domain.run import Why
 from farhand.errors import LaunchFailed
 from farhand.ports import Exit, Launch
+from tests.runs import new_run
 
-RUN: Final = RunId("run_01h455vb4pex5vsknk084sn02q")
+RUN: Final = new_run()
 PATH: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 ROOT: Final = os.geteuid() == 0
 NR_OPEN: Final = int(Path("/proc/sys/fs/nr_open").read_text())
