@@ -309,7 +309,7 @@ class Link(asyncio.Protocol):
         return True
 
     def _peer_is_there(self, now: float) -> bool:
-        if self.reads != self._seen:
+        if self.reads != self._seen or self._paused:  # a PING cannot even leave a full socket
             self._seen, self._pinged = self.reads, False
             self._keepalive_due = now + self.limits.keepalive_interval_s
         elif self._pinged:

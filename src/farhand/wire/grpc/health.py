@@ -37,11 +37,12 @@ class HealthService:
         self._serving[service] = Serving.SERVING if serving else Serving.NOT_SERVING
         self._tell()
 
-    def set_all(self, *, serving: bool) -> None:
-        """The same for every name that was ever set."""
-        state = Serving.SERVING if serving else Serving.NOT_SERVING
-        self._serving = dict.fromkeys(self._serving, state)
+    def stop(self) -> None:
+        """Say that nothing serves any more, and end whatever watches."""
+        self._serving = dict.fromkeys(self._serving, Serving.NOT_SERVING)
         self._tell()
+        for watch in list(self._watches):
+            watch.stop()
 
     def of(self, service: str) -> Serving | None:
         """What is said of *service*; None when nothing was."""
@@ -116,6 +117,11 @@ class _Watch(Handler):
         if state is not self._told:
             self._told = state
             self._call.send(_response(state))
+
+    def stop(self) -> None:
+        """End the call."""
+        if not self._call.ended:
+            self._call.finish(Status.UNAVAILABLE, "the server is shutting down")
 
     def on_writable(self) -> None:
         self.tell()

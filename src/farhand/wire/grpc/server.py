@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from farhand.wire.grpc.aio import Link
+from farhand.wire.grpc.aio import Link, Stage
 from farhand.wire.grpc.call import Factory
 from farhand.wire.grpc.errors import ProtocolError
 from farhand.wire.grpc.health import HealthService
@@ -30,7 +30,8 @@ class GrpcServer:
     """Any number of listeners that serve the same methods. Make it on the loop that runs it.
 
     Without *tls* everything is plaintext. With *tls*, plaintext connections are closed at their
-    first byte, unless *plaintext* says per call what they may do.
+    first byte, unless *plaintext* says per call what they may do. Both may be set anew while it
+    runs, for connections to come.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class GrpcServer:
         """
         self._draining = True
         self._stop_listening()
-        self.health.set_all(serving=False)
+        self.health.stop()
         for link in list(self.links):
             link.drain()
         try:
@@ -157,7 +158,7 @@ class ServerLink(Link):
     def on_connected(self) -> None:
         """Expect a handshake in time."""
         if not self._server.opened(self):
-            log.info("server.refused peer=%s strangers", self.peer)
+            log.debug("server.refused peer=%s why=strangers", self.peer)
             self._abort()
             return
         now = self._loop.time()
@@ -197,6 +198,8 @@ class ServerLink(Link):
     def on_time(self, now: float) -> None:
         """Also close what is not used."""
         super().on_time(now)
+        if self._stage in {Stage.CLOSING, Stage.CLOSED}:
+            return
         if now >= self._idle_due:
             self._look_for_idleness(now)
         self.schedule(self._idle_due)
@@ -212,7 +215,10 @@ class ServerLink(Link):
         self._opened = self._core.opened
 
     def drain(self) -> None:
-        """Begin the two-step goodbye."""
+        """Begin the two-step goodbye; who has not greeted yet gets none."""
+        if not self._core.greeted:
+            self._fail("the server is shutting down")
+            return
         self._core.drain()
         self.wake()
 

@@ -4,10 +4,10 @@ Coarse on purpose, by a twentieth of a second. A deadline that is looked at late
 was late, gets one more round: what a peer sent in time is then read first.
 """
 
-import asyncio
 import heapq
+from collections.abc import Callable
 from math import inf
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 _GRAIN_S: Final = 0.05
 _LATE_S: Final = 0.5
@@ -23,16 +23,35 @@ class Timed(Protocol):
         """It is due, or was when it was scheduled; schedule again what is still to come."""
 
 
+class Planned(Protocol):
+    """A callback that was asked for, as asyncio's TimerHandle."""
+
+    def cancel(self) -> None:
+        """Do without it."""
+
+
+class Loop(Protocol):
+    """The part of an event loop that is needed here."""
+
+    def time(self) -> float:
+        """Seconds of a clock that never goes back."""
+        ...
+
+    def call_at(self, when: float, callback: Callable[[], Any], /) -> Planned:
+        """Call back at that time or later."""
+        ...
+
+
 class TimerWheel:
     """One slot for each grain of time in which something is due."""
 
     __slots__ = ("_handle", "_handle_slot", "_loop", "_order", "_slots")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._slots: dict[int, dict[Timed, None]] = {}
         self._order: list[int] = []
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: Planned | None = None
         self._handle_slot = 0
 
     def schedule(self, timed: Timed, due: float) -> None:
@@ -80,15 +99,18 @@ class TimerWheel:
 
     def _fire(self) -> None:
         self._handle = None
-        if self._loop.time() - self._handle_slot * _GRAIN_S > _LATE_S:
-            self._handle = self._loop.call_later(_GRAIN_S, self._turn)
+        now = self._loop.time()
+        if now - self._handle_slot * _GRAIN_S > _LATE_S:
+            self._handle = self._loop.call_at(now + _GRAIN_S, self._turn)
         else:
             self._turn()
 
     def _turn(self) -> None:
         now = self._loop.time()
         while self._order and self._order[0] * _GRAIN_S <= now:
-            for timed in self._slots.pop(heapq.heappop(self._order)):
-                timed.timer_slot = None
-                timed.on_time(now)
+            slot = heapq.heappop(self._order)
+            for timed in self._slots.pop(slot):
+                if timed.timer_slot == slot:  # else one before it has cancelled it
+                    timed.timer_slot = None
+                    timed.on_time(now)
         self._arm()

@@ -84,19 +84,19 @@ class Shell:
     def route(self, path: str) -> Route | CallEnd:
         match path:
             case "/test.Raw/Echo":
-                return Route(self._echo)
+                return Route(self.echo)
             case "/test.Raw/Open":
-                return Route(self._recorder, needs_identity=False)
+                return Route(self.recorder, needs_identity=False)
             case "/test.Raw/Stranger":
-                return Route(self._recorder)
+                return Route(self.recorder)
             case _:
                 return CallEnd(Status.UNIMPLEMENTED, f"no method {path}")
 
-    def _echo(self, call: Call) -> Handler:
+    def echo(self, call: Call) -> Handler:
         self.handlers.append(Echo(call))
         return self.handlers[-1]
 
-    def _recorder(self, call: Call) -> Handler:
+    def recorder(self, call: Call) -> Handler:
         self.handlers.append(Recorder(call))
         return self.handlers[-1]
 

@@ -383,15 +383,8 @@ def conversation() -> tuple[bytes, bytes]:
 
 def recorded(role: Role) -> bytes:
     """The whole input of one side, from its first byte on."""
-    side, other = Side(role, LinkLimits()), Side(_other(role), LinkLimits())
-    hello = other.take()
-    said = conversation()[0 if role is Role.SERVER else 1]
-    del side
-    return hello + said
-
-
-def _other(role: Role) -> Role:
-    return Role.CLIENT if role is Role.SERVER else Role.SERVER
+    hello = Side(Role.CLIENT if role is Role.SERVER else Role.SERVER, LinkLimits()).take()
+    return hello + conversation()[0 if role is Role.SERVER else 1]
 
 
 RECORDED = {role: recorded(role) for role in Role}
@@ -400,8 +393,8 @@ RECORDED = {role: recorded(role) for role in Role}
 def fresh(role: Role) -> Side:
     side = Side(role, LinkLimits())
     if role is Role.CLIENT:
-        side.core.open(ECHO, Recorder, authority="test", scheme="http")
-        side.core.open(ECHO, Recorder, authority="test", scheme="http", timeout_s=1.0)
+        side.core.open(ECHO, side.shell.recorder, authority="test", scheme="http")
+        side.core.open(ECHO, side.shell.recorder, authority="test", scheme="http", timeout_s=1.0)
     side.take()
     return side
 
