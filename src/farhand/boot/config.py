@@ -6,12 +6,15 @@ No other module reads the environment.
 
 import dataclasses
 import ipaddress
+import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_type_hints
 
+from farhand.boot.process import LEVELS
 from farhand.domain.limits import AGENT_DEFAULTS, DEFAULTS, AgentLimits, Limits
 from farhand.errors import ConfigError, UnsafeBinding
 
@@ -150,8 +153,10 @@ def _value(kind: type[Any], name: str, value: Any, where: str) -> Any:
         if str(value).lower() in {"1", "true", "yes", "0", "false", "no"}:
             return str(value).lower() in {"1", "true", "yes"}
         raise wrong
-    if not isinstance(value, str):
+    if not isinstance(value, str) or ("Path" in hint and not value):
         raise wrong
+    if name == "log_level" and value not in LEVELS:
+        raise ConfigError(f"{where} is {value!r}; it is one of {', '.join(LEVELS)}")
     return Path(value) if "Path" in hint else value
 
 
@@ -162,8 +167,10 @@ def _limits(kind: type[Any], table: Mapping[str, Any]) -> Limits | AgentLimits:
         raise ConfigError(f"limits: {', '.join(unknown)} is not known; docs/reference/limits.md")
     for name, value in table.items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or value < 0:
+        if not number or not 0 <= value < math.inf:
             raise ConfigError(f"limits: {name} is {value!r}; it must be a number from 0")
+        if isinstance(getattr(limits, name), int) and value != int(value):
+            raise ConfigError(f"limits: {name} is {value!r}; it must be a whole number")
     changes = {name: type(getattr(limits, name))(value) for name, value in table.items()}
     return dataclasses.replace(limits, **changes)
 
@@ -179,13 +186,15 @@ def labels(texts: list[str] | tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+_BIND = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:\s]*)):([0-9]{1,5})")
+
+
 def bind_address(option: str, text: str) -> tuple[str, int]:
-    """Read `HOST:PORT` or `[V6]:PORT`; port 0 takes a free one. Raises ConfigError."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isdigit() or int(port) >= 1 << 16:
+    """Read `HOST:PORT`, `[V6]:PORT` or `:PORT`; port 0 takes a free one. Raises ConfigError."""
+    found = _BIND.fullmatch(text)
+    if found is None or int(found[3]) >= 1 << 16:
         raise ConfigError(f"{option} is {text!r}; write HOST:PORT, as 127.0.0.1:8470")
-    return host or "0.0.0.0", int(port)  # noqa: S104  # what `:8470` says
+    return found[1] or found[2] or "0.0.0.0", int(found[3])  # noqa: S104  # what `:8470` says
 
 
 def is_loopback(host: str) -> bool:
