@@ -16,6 +16,7 @@ from farhand.cli.screen import note
 from farhand.client._errors import ClientError, Unreachable
 
 _TRIES: Final = 60  # a second apart, while the controller is away
+_LEAVE_S: Final = 1.0  # for a cancel that is on its way when the second SIGINT comes
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -40,6 +41,7 @@ class Interrupts:
         self._waiting_s = waiting_s
         self._timer = 0.0
         self._before: dict[signal.Signals, Handler | int | None] = {}
+        self._asking: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         handlers: dict[signal.Signals, Handler] = {
@@ -59,6 +61,8 @@ class Interrupts:
         trace: TracebackType | None,
     ) -> None:
         self.arrived()
+        if self._asking is not None:
+            self._asking.join(_LEAVE_S)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self._timer:  # somebody else's, which we held up
@@ -73,7 +77,8 @@ class Interrupts:
         del number, frame
         self.seen = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        threading.Thread(target=self._ask, name="cancel", daemon=True).start()
+        self._asking = threading.Thread(target=self._ask, name="cancel", daemon=True)
+        self._asking.start()
 
     def _ask(self) -> None:
         note("cancelling; Ctrl-C again leaves without waiting")
