@@ -43,21 +43,23 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Call *stop* on SIGTERM and SIGINT; a second one ends the process at once."""
     loop = asyncio.get_running_loop()
     wanted = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in wanted]
 
-    def first(number: signal.Signals) -> None:
-        for each in wanted:
-            loop.remove_signal_handler(each)
-            signal.signal(each, lambda *_: os._exit(128 + number))
+    def first() -> None:
+        for number in wanted:
+            loop.remove_signal_handler(number)
+            signal.signal(number, lambda got, _: os._exit(128 + got))
         stop()
 
     for number in wanted:
-        loop.add_signal_handler(number, first, number)
+        loop.add_signal_handler(number, first)
     try:
         yield
     finally:
-        for number in wanted:
+        for number, handler in zip(wanted, before, strict=True):
             with contextlib.suppress(ValueError, RuntimeError):
                 loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 def run(work: Coroutine[Any, Any, int], *, fast_loop: bool) -> int:
@@ -90,9 +92,11 @@ def complain(error: FarhandError) -> int:
 
 
 def _told(group: BaseExceptionGroup[BaseException]) -> FarhandError | None:
-    """The one error of a group that can be told, if every part of it can."""
+    """The first error of a group that can be told, if every part of it can."""
+    first: FarhandError | None = None
     for exc in group.exceptions:
         found = _told(exc) if isinstance(exc, BaseExceptionGroup) else exc
-        if isinstance(found, FarhandError):
-            return found
-    return None
+        if not isinstance(found, FarhandError):
+            return None
+        first = first or found
+    return first
