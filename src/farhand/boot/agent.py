@@ -100,12 +100,16 @@ def _proxy(
             return None
     if not text:
         return None
-    parts = urlsplit(text if "//" in text else f"http://{text}")
+    try:
+        parts = urlsplit(text if "//" in text else f"http://{text}")
+        port = parts.port or 3128
+    except ValueError:  # its text may show a password
+        raise ConfigError("the proxy's address cannot be read; write http://HOST:PORT") from None
     if parts.scheme != "http" or not parts.hostname:
         raise ConfigError(f"the proxy {parts.scheme}://{parts.hostname} is not http://HOST:PORT")
     return HttpProxy(
         parts.hostname,
-        parts.port or 3128,
+        port,
         unquote(parts.username) if parts.username else None,
         unquote(parts.password or ""),
     )
@@ -114,8 +118,9 @@ def _proxy(
 def _spared(host: str, patterns: Sequence[str]) -> bool:
     if is_loopback(host):
         return True
-    cleaned = [pattern.strip().lstrip("*").lstrip(".") for pattern in patterns]
-    return any(p and (host == p or host.endswith("." + p)) for p in cleaned) or "*" in patterns
+    cleaned = [pattern.strip().lower() for pattern in patterns]
+    domains = [pattern.lstrip("*").lstrip(".") for pattern in cleaned]
+    return "*" in cleaned or any(d and f".{host.lower()}".endswith(f".{d}") for d in domains)
 
 
 def _join_token(config: AgentConfig) -> str:
@@ -131,7 +136,7 @@ def _join_token(config: AgentConfig) -> str:
         if (config.state / "identity.json").exists():
             return ""  # it has joined; the token is not needed any more
         raise ConfigError(f"--join-token-file {file} cannot be read: {exc}") from exc
-    if not token.isascii() or not token.isprintable() or " " in token:
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ConfigError(f"--join-token-file {file} does not hold a token")
     return token
 

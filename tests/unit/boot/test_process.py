@@ -5,7 +5,6 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -83,14 +82,6 @@ def test_an_error_that_nobody_expected_is_not_hidden_behind_another() -> None:
         run(fails_with(PortInUse("taken"), ZeroDivisionError()), fast_loop=False)
     with pytest.raises(ZeroDivisionError):
         run(fails_with(ZeroDivisionError()), fast_loop=False)
-
-
-@pytest.fixture
-def quiet_again() -> Iterator[None]:
-    handlers, level = list(logging.root.handlers), logging.root.level
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
 
 
 @pytest.mark.usefixtures("quiet_again")
