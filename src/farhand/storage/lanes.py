@@ -1,24 +1,24 @@
 """Which of the waiting changes go into the next commit: state first, output in portions.
 
-Only sorts; what is one run's or one agent's keeps its order, whatever lane it is in.
+Only sorts; nobody can tell from what it reads that others went first.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
-from farhand.domain.ids import AgentId, RunId
+from farhand.domain.ids import RunId
 from farhand.domain.limits import KIB, MIB
 from farhand.ports import (
+    AddJob,
     Append,
+    CancelJob,
     Change,
-    EditAgent,
-    JoinAgent,
     MoveRun,
     OpenSession,
+    Prune,
     RemoveAgent,
     RequestCancel,
-    SetLiveness,
 )
 
 
@@ -52,22 +52,25 @@ OUTPUT: Final = Lane(bytes_in_all=4 * MIB, bytes_of_run=1 * MIB, files=32)
 class Sorter(Generic[W]):
     """Takes changes for one commit, in order, and holds back what must wait.
 
-    A change is held when its lane is full, or when an earlier change of the same run or agent is
-    held. *inline_bytes* of a stream are rows; a chunk that ends behind them needs a file.
+    A chunk is held when its lane is full, and with it all that is asked of its run later. A
+    change of the run's agent or job that meets it waits too, and then everything behind waits:
+    that is rare, and soon over. Only Prune never waits, for it is about what rests.
+
+    *inline_bytes* of a stream are rows; a chunk that ends behind them needs a file. *owners_of*
+    tells the agent and the job of a run.
     """
 
     def __init__(
-        self, lane: Lane, inline_bytes: int, agent_of: Callable[[RunId], AgentId | None]
+        self, lane: Lane, inline_bytes: int, owners_of: Callable[[RunId], Iterable[str]]
     ) -> None:
         self._lane = lane
         self._inline_bytes = inline_bytes
-        self._agent_of = agent_of
+        self._owners_of = owners_of
         self._bytes = 0
         self._bytes_of: dict[RunId, int] = {}
         self._files: set[RunId] = set()
-        self._held_runs: set[RunId] = set()
-        self._busy_agents: set[AgentId | None] = set()  # some run of theirs is held
-        self._held_agents: set[AgentId | None] = set()
+        self._held: set[str] = set()  # runs that wait, with their agents and jobs
+        self._all_wait = False
 
     def sort(self, waiting: Iterable[W]) -> tuple[list[W], list[W]]:
         """Return what goes now, and what waits for a later commit."""
@@ -79,38 +82,24 @@ class Sorter(Generic[W]):
 
     def _waits(self, change: Change) -> bool:
         match change:
+            case Prune():
+                return False
+            case _ if self._all_wait:
+                return True
             case Append(chunk=chunk):
-                if self._run_waits(chunk.run):
-                    return True
-                if self._has_room(change):
+                if chunk.run not in self._held and self._has_room(change):
                     return False
-                self._hold_run(chunk.run)
+                self._held.update((chunk.run, *self._owners_of(chunk.run)))
                 return True
             case MoveRun(run=run) | RequestCancel(run=run):
-                return self._run_waits(run)
-            case JoinAgent():
-                return change.agent.id in self._held_agents
-            case OpenSession(agent=agent) | RemoveAgent(agent=agent):
-                if agent in self._busy_agents or agent in self._held_agents:
-                    self._held_agents.add(agent)
-                    return True
-                return False
-            case SetLiveness(agent=agent) | EditAgent(agent=agent):
-                return agent in self._held_agents
+                return run in self._held
+            case OpenSession(agent=owner) | RemoveAgent(agent=owner) | CancelJob(job=owner):
+                self._all_wait = owner in self._held
+            case AddJob(runs=runs) if self._held:
+                self._all_wait = any(run.id in self._held for run in runs)
             case _:
-                return False
-
-    def _run_waits(self, run: RunId) -> bool:
-        if run in self._held_runs:
-            return True
-        if self._held_agents and self._agent_of(run) in self._held_agents:
-            self._hold_run(run)
-            return True
-        return False
-
-    def _hold_run(self, run: RunId) -> None:
-        self._held_runs.add(run)
-        self._busy_agents.add(self._agent_of(run))
+                pass
+        return self._all_wait
 
     def _has_room(self, append: Append) -> bool:
         run, size = append.chunk.run, len(append.chunk.data)

@@ -79,7 +79,9 @@ _RUN_MOVES = (
 )
 RUN_ROW: Final = compiled(select(*_RUN_ROW).where(runs.c.id == bindparam("run")))
 SET_RUN: Final = compiled(update(runs).where(runs.c.n == bindparam("run_n")), _RUN_MOVES)
-AGENT_OF_RUN: Final = compiled(select(runs.c.agent_id).where(runs.c.id == bindparam("run")))
+OWNERS_OF_RUN: Final = compiled(
+    select(runs.c.agent_id, runs.c.job_id).where(runs.c.id == bindparam("run"))
+)
 
 
 def _open_runs(condition: ColumnElement[bool]) -> str:

@@ -13,7 +13,7 @@ from threading import Thread
 from time import perf_counter
 from typing import Final
 
-from farhand.domain.ids import AgentId, RunId
+from farhand.domain.ids import RunId
 from farhand.ports import Change, Outcome
 from farhand.storage import statements as sql
 from farhand.storage.changes import carry_out
@@ -120,13 +120,13 @@ class Writer:
     def _commit_lane(self, lane: Lane, waiting: list[_Place]) -> list[_Place]:
         if not waiting:
             return waiting
-        now, later = Sorter[_Place](lane, self._inline_bytes, self._agent_of).sort(waiting)
+        now, later = Sorter[_Place](lane, self._inline_bytes, self._owners_of).sort(waiting)
         self._commit(now)
         return [place for place in later if place.call.error is None]
 
-    def _agent_of(self, run: RunId) -> AgentId | None:
-        found = self._db.execute(sql.AGENT_OF_RUN, {"run": run}).fetchall()
-        return AgentId(found[0][0]) if found else None
+    def _owners_of(self, run: RunId) -> Sequence[str]:
+        found = self._db.execute(sql.OWNERS_OF_RUN, {"run": run}).fetchall()
+        return found[0] if found else ()
 
     def _commit(self, places: Sequence[_Place]) -> None:
         if not places:
