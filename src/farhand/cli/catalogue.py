@@ -13,7 +13,7 @@ from farhand.cli.outcome import Exit
 from farhand.cli.parser import connection, suggested
 from farhand.cli.screen import json_line
 from farhand.client._blocking import Client
-from farhand.client._errors import ClientError
+from farhand.client._errors import NotFound, Unavailable
 from farhand.client._shapes import Command, Namespace, Param
 
 COMMAND_CHARS: Final = 60  # of a process's command line; --json has all
@@ -39,12 +39,6 @@ NAMESPACES: tables.Columns[Namespace] = {
     "pod": lambda found: found.pod,
     "command": lambda found: _cut(found.command),
 }
-
-
-class UnknownIdent(ClientError):
-    """The agent's catalogue has no such command."""
-
-    code = "unknown-command"
 
 
 def _cut(text: str) -> str:
@@ -100,17 +94,18 @@ def _anyone(client: Client) -> str:
     for agent in client.agents():
         if agent.liveness == "online":
             return agent.id
-    raise ClientError("no agent is online", code="agent-gone", hint="`farhand agents` shows them")
+    raise Unavailable("no agent is online; see `farhand agents`", status=503, code="agent-gone")
 
 
 def _one(commands: Iterable[Command], args: argparse.Namespace) -> int:
     known = {command.ident: command for command in commands}
     command = known.get(args.ident)
     if command is None:
-        raise UnknownIdent(
-            f"{args.agent} has no command {args.ident!r}",
-            hint=suggested(args.ident, known) or "`farhand commands AGENT` lists what it has",
+        missing = NotFound(
+            f"{args.agent} has no command {args.ident!r}", status=404, code="unknown-command"
         )
+        missing.hint = suggested(args.ident, known) or "`farhand commands AGENT` lists them"
+        raise missing
     if args.json:
         json_line(None, command.raw)
         return Exit.OK

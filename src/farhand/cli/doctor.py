@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import closing
 
 from farhand.cli import checks
 from farhand.cli.checks import Finding
@@ -16,6 +17,7 @@ from farhand.cli.screen import colourful, json_line
 from farhand.cli.tables import clean
 from farhand.client._errors import NotConfigured
 from farhand.client._local import Address, address
+from farhand.client._transport import Transport
 
 _SIGNS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 _COLOURS = {"ok": "32", "warn": "33", "fail": "31"}
@@ -63,6 +65,11 @@ def _of_controller(found: Address) -> Iterable[Finding]:
     if transport is None:
         yield trouble
         return
+    with closing(transport):
+        yield from _of_reached(transport, found)
+
+
+def _of_reached(transport: Transport, found: Address) -> Iterable[Finding]:
     yield from checks.privacy(transport.origin)
     head, reached = checks.reach(transport)
     yield reached

@@ -15,6 +15,7 @@ from typing import Final, Self
 from farhand.cli.screen import note
 from farhand.client._errors import ClientError, Unreachable
 
+WAITING_S: Final = 2.0
 _TRIES: Final = 60  # a second apart, while the controller is away
 _LEAVE_S: Final = 1.0  # for a cancel that is on its way when the second SIGINT comes
 
@@ -24,7 +25,7 @@ Handler = Callable[[int, FrameType | None], object]
 class Interrupts:
     """While inside: the first SIGINT calls *cancel*, the second raises KeyboardInterrupt.
 
-    After *waiting_s* seconds without `arrived`, *waiting* is called once: it says what is waited
+    After WAITING_S seconds without `arrived`, *waiting* is called once: it says what is waited
     for. Outside the main thread, where Python delivers no signals, it does nothing.
     """
 
@@ -33,12 +34,10 @@ class Interrupts:
         cancel: Callable[[], object],
         *,
         waiting: Callable[[], str | None] = lambda: None,
-        waiting_s: float = 2.0,
     ) -> None:
         self.seen = False
         self._cancel = cancel
         self._waiting = waiting
-        self._waiting_s = waiting_s
         self._timer = 0.0
         self._before: dict[signal.Signals, Handler | int | None] = {}
         self._asking: threading.Thread | None = None
@@ -51,7 +50,7 @@ class Interrupts:
         with suppress(ValueError):  # not the main thread
             for number, handler in handlers.items():
                 self._before[number] = signal.signal(number, handler)
-            self._timer, _ = signal.setitimer(signal.ITIMER_REAL, self._waiting_s)
+            self._timer, _ = signal.setitimer(signal.ITIMER_REAL, WAITING_S)
         return self
 
     def __exit__(

@@ -132,7 +132,8 @@ def _options(args: argparse.Namespace) -> JobOptions:
 def _check(args: argparse.Namespace, targets: list[str]) -> None:
     where = [bool(targets), args.selector is not None, args.all]
     if sum(where) != 1:
-        raise UsageError("say where: one of TARGET…, --selector or --all")
+        hint = "" if args.remote else "what to run stands behind `--`: farhand run web-1 -- ls -l"
+        raise UsageError("say where: one of TARGET…, --selector or --all", hint=hint)
     what = [args.remote is not None, args.script is not None, args.command is not None]
     if sum(what) == 0 and len(targets) > 1:
         raise UsageError(

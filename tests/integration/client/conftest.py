@@ -1,8 +1,10 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.integration.client.clients import Face, Kind, facing
+from tests.integration.client.shell import Shell
 from tests.integration.client.stub import Stub, stub_server
 
 KINDS = ["blocking", "asynchronous"]
@@ -30,3 +32,8 @@ def told() -> list[str]:
 def face(kind: Kind, stub: Stub, told: list[str]) -> Iterator[Face]:
     with facing(kind, stub.url, patience_s=20.0, notice=told.append) as face:
         yield face
+
+
+@pytest.fixture
+def farhand(stub: Stub, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Shell:
+    return Shell(stub, tmp_path, capfdbinary)
