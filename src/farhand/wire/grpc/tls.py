@@ -12,7 +12,7 @@ from farhand.wire.grpc.errors import ProtocolError
 
 CLIENT_HELLO: Final = 0x16
 """The first byte of every TLS connection, and of no HTTP/2 one."""
-_PIECE_BYTES: Final = 32 * 1024  # a memory BIO keeps the largest size it ever had
+_PIECE_BYTES: Final = 16 * 1024  # one TLS record; a memory BIO keeps the largest size it ever had
 
 
 def server_context(certificate: str, key: str, *, client_ca: str | None = None) -> ssl.SSLContext:
