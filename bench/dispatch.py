@@ -13,7 +13,7 @@ from typing import Final
 
 from bench.asking import Asker, job_body
 from bench.figures import AtMost, Figure, median, quantile
-from bench.processes import Controller, controller, crowd
+from bench.processes import Controller, controller, cpu_s, crowd
 from bench.scale import Site
 
 BOUND_S: Final = 30.0
@@ -29,6 +29,7 @@ class Times:
     started_ms: list[float] = field(default_factory=list)
     answered_ms: list[float] = field(default_factory=list)
     took_s: float = 0.0
+    cpu_s: float = 0.0  # of the controller
 
 
 def dispatch(site: Site) -> list[Figure]:
@@ -46,17 +47,11 @@ def dispatch(site: Site) -> list[Figure]:
     return [
         *_figures("1 in flight", alone, aimed=True),
         *_figures(f"{MANY} in flight", crowded, aimed=False),
-        Figure(
-            what=f"jobs, {MANY} in flight",
-            value=len(crowded.answered_ms) / crowded.took_s,
-            unit="1/s",
-            samples=len(crowded.answered_ms),
-            durable=True,
-        ),
     ]
 
 
 def _figures(among: str, times: Times, *, aimed: bool) -> Iterator[Figure]:
+    jobs = len(times.answered_ms)
     for what, taken in (("started", times.started_ms), ("answered", times.answered_ms)):
         for name, value, aim in (
             ("p50", median(taken), P50_MS),
@@ -66,10 +61,19 @@ def _figures(among: str, times: Times, *, aimed: bool) -> Iterator[Figure]:
                 what=f"POST → {what}, {among}, {name}",
                 value=value,
                 unit="ms",
-                samples=len(taken),
+                samples=jobs,
                 aim=aim if aimed and what == "started" else None,
                 durable=True,
             )
+    yield Figure(
+        what=f"processor time of the controller for a job, {among}",
+        value=times.cpu_s * 1e3 / jobs,
+        unit="ms",
+        samples=jobs,
+    )
+    yield Figure(
+        what=f"jobs, {among}", value=jobs / times.took_s, unit="1/s", samples=jobs, durable=True
+    )
 
 
 async def _times(to: Controller, names: Iterator[str], *, jobs: int, in_flight: int) -> Times:
@@ -89,9 +93,9 @@ async def _times(to: Controller, names: Iterator[str], *, jobs: int, in_flight: 
         finally:
             asker.close()
 
-    began = time.monotonic()
+    began, used = time.monotonic(), cpu_s(to.pid)
     async with asyncio.timeout(BOUND_S), asyncio.TaskGroup() as tasks:
         for _ in range(in_flight):
             tasks.create_task(ask(), name="ask")
-    times.took_s = time.monotonic() - began
+    times.took_s, times.cpu_s = time.monotonic() - began, cpu_s(to.pid) - used
     return times

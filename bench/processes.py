@@ -216,7 +216,13 @@ def crowd(
         yield Crowd(started)
 
 
-# --- Memory -------------------------------------------------------------------------------
+# --- What a process uses ------------------------------------------------------------------
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time that a process has used, in steps of the kernel's tick (10 ms)."""
+    behind_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, behind_name[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_bytes(pid: int) -> int:

@@ -1,0 +1,96 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bench.figures import AtLeast, AtMost, BenchError, Figure, median, quantile
+from bench.machine import machine
+from bench.report import Measured, as_json, block
+
+ROOT = Path(__file__).parents[2]
+
+
+def bench(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_tiny_run_prints_a_table_and_writes_the_same_figures_as_json(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+
+    done = bench("spawn", "first-byte", "--quick", "--json", str(path))
+
+    assert (0, "") == (done.returncode, done.stderr), done.stdout
+    found = json.loads(path.read_text())
+    assert "quick" == found["scale"]
+    assert ["spawn", "first-byte"] == [each["bench"] for each in found["benches"]]
+    for each in found["benches"]:
+        assert all(figure["what"] in done.stdout for figure in each["figures"])
+        assert all(figure["value"] > 0 for figure in each["figures"])
+    assert {"at most": 20} == found["benches"][1]["figures"][0]["aim"]
+    assert found["benches"][1]["figures"][0]["fdatasync_ms"] > 0
+
+
+def test_a_bench_that_nobody_wrote_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    done = bench("speed", "--json", str(tmp_path / "figures.json"))
+
+    assert 2 == done.returncode
+    assert "there is no bench speed; there are disk, spawn, " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("aim", "value", "verdict"),
+    [
+        (AtMost(20), 20, "met"),
+        (AtMost(20), 20.1, "not met"),
+        (AtLeast(50), 50, "met"),
+        (AtLeast(50), 49.9, "not met"),
+        (None, 1, ""),
+    ],
+)
+def test_a_figure_stands_beside_its_aim(
+    aim: AtMost | AtLeast | None, value: float, verdict: str
+) -> None:
+    assert verdict == Figure(what="it", value=value, unit="ms", aim=aim).verdict
+
+
+def test_a_quantile_is_a_value_that_was_measured() -> None:
+    values = [float(value) for value in range(100, 0, -1)]
+
+    assert (50.0, 99.0, 100.0) == (median(values), quantile(values, 0.99), quantile(values, 1.0))
+    assert 3.0 == median([3.0])
+
+
+def test_nothing_measured_has_no_median() -> None:
+    with pytest.raises(BenchError, match="nothing was measured"):
+        median([])
+
+
+def test_the_disk_stands_beside_what_waits_for_it_alone() -> None:
+    figures = (
+        Figure(what="stored", value=4.2, unit="ms", aim=AtMost(5), durable=True),
+        Figure(what="started", value=120, unit="ms"),
+    )
+
+    _, stored, started = block(
+        Measured(name="it", took_s=1.0, flush_ms=0.25, figures=figures)
+    ).splitlines()
+
+    assert ["stored", "4.20", "ms", "≤", "5", "met", "0.25", "ms"] == stored.split()
+    assert ["started", "120", "ms"] == started.split()
+
+
+def test_what_could_not_be_measured_says_why(tmp_path: Path) -> None:
+    failed = Measured(name="it", took_s=1.0, flush_ms=0.25, error="the agent did not come")
+
+    found = json.loads(as_json(machine(tmp_path), [failed], scale="full"))
+
+    assert "not measured: the agent did not come" in block(failed)
+    assert "the agent did not come" == found["benches"][0]["error"]
+    assert {"cpu", "cores", "kernel", "python", "date"} <= found["measured_on"].keys()
