@@ -51,7 +51,6 @@ class Limits:
     grants_bytes: int = 32 * MIB  # of all streams together, above a reserve for each
     grant_reserve_bytes: int = 4 * KIB
     grant_window_bytes: int = 2 * MIB  # of one stream
-    chunk_bytes: int = 256 * KIB  # one frame, one kept event
     inline_bytes: int = 64 * KIB  # of a stream in the database; the rest in a file
 
     # The people's door.
