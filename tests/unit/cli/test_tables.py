@@ -1,4 +1,8 @@
 import json
+import os
+import pty
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -50,3 +54,20 @@ def test_times_are_said_as_people_do(seconds: float, said: str) -> None:
 
 def test_never_is_empty() -> None:
     assert ("", "") == (tables.ago(None), tables.at(None))
+
+
+def test_a_terminal_gets_a_table_with_states_in_colour() -> None:
+    columns = "{'name': str, 'state': lambda row: 'online'}"
+    code = (
+        "from farhand.cli import tables\n"
+        f"tables.show(['web-1[red]'], {columns}, lambda row: {{}}, as_json=False, empty='')"
+    )
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "COLORTERM": ""}
+    subprocess.run([sys.executable, "-c", code], stdout=theirs, env=env, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+
+    assert "web-1[red]" in shown  # a name is never taken for markup
+    assert "\x1b[32monline" in shown

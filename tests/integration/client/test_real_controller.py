@@ -1,0 +1,142 @@
+"""Both clients and the command line against the real front door, with agents that are fakes."""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from farhand.boot.clock import SystemClock
+from farhand.client import (
+    AsyncClient,
+    BadRequest,
+    Client,
+    Conflict,
+    NotAllowed,
+    NotFound,
+    Result,
+)
+from farhand.domain.limits import DEFAULTS
+from farhand.http.app import build_app
+from farhand.http.server import serving_http
+from farhand.testing import World, hang, succeed
+
+PRINTED = bytes(range(256)) * 8  # within what a fake agent may send before it is granted more
+
+
+@asynccontextmanager
+async def controller(*agents: str) -> AsyncIterator[tuple[World, str]]:
+    """A controller with a front door, and agents that print all the bytes there are."""
+    async with World.start(SystemClock(), agents=agents, behaviour=succeed(PRINTED)) as world:
+        app = build_app(world.tenants, world.enrolment, DEFAULTS, version="0.1.0")
+        async with serving_http(app, "127.0.0.1:0") as http:
+            async with asyncio.timeout(30):
+                yield world, f"http://127.0.0.1:{http.port}"
+
+
+async def test_a_job_runs_and_its_output_arrives_whole() -> None:
+    async with (
+        controller("web-1", "web-2") as (world, url),
+        AsyncClient(url, world.admin_token) as client,
+    ):
+        job = await client.run(["x"], all_agents=True)
+        result = await job.result()
+        stored = [
+            b"".join([part async for part in client.output(one.run.id, offset=7)])
+            for one in result.runs
+        ]
+        settled = await job.wait()
+
+    assert [("web-1", PRINTED, 0), ("web-2", PRINTED, 0)] == sorted(
+        (one.run.agent, one.stdout, one.run.exit_code) for one in result.runs
+    )
+    assert [PRINTED[7:]] * 2 == stored
+    assert (True, {"succeeded": 2}) == (settled.done, settled.counts)
+
+
+async def test_the_blocking_client_sees_the_same() -> None:
+    def ask(url: str, token: str) -> tuple[Result, list[str], list[str], str]:
+        with Client(url, token) as client:
+            result = client.run(script="id", names="web-1").result()
+            listed = [agent.name for agent in client.agents("name=web-1")]
+            runs = [run.state for run in client.runs(job=result.job)]
+            return result, listed, runs, client.version().caller
+
+    async with controller("web-1") as (world, url):
+        result, listed, runs, caller = await asyncio.to_thread(ask, url, world.admin_token)
+
+    assert [PRINTED] == [one.stdout for one in result.runs]
+    assert (["web-1"], ["succeeded"], "admin") == (listed, runs, caller)
+
+
+async def test_refusals_have_their_codes() -> None:
+    async with (
+        controller("web-1") as (world, url),
+        AsyncClient(url, world.admin_token) as client,
+        AsyncClient(url, "wrong") as stranger,
+    ):
+        with pytest.raises(NotAllowed) as unknown:
+            await stranger.version()
+        with pytest.raises(NotFound) as nobody:
+            await client.run(["x"], names=["wbe-1"])
+        with pytest.raises(BadRequest) as nothing:
+            await client.run([], names=["web-1"])
+        await client.submit(["x"], names=["web-1"], idempotency_key="k")
+        with pytest.raises(Conflict) as reused:
+            await client.submit(["y"], names=["web-1"], idempotency_key="k")
+
+    assert ["unauthenticated", "unknown-agent", "invalid-job", "idempotency-conflict"] == [
+        caught.value.code for caught in (unknown, nobody, nothing, reused)
+    ]
+    assert ["wbe-1"] == nobody.value.details["names"]
+
+
+async def test_a_job_is_cancelled_and_an_agent_is_changed() -> None:
+    async with (
+        controller() as (world, url),
+        AsyncClient(url, world.admin_token) as client,
+    ):
+        await world.join("web-1", behaviour=hang)
+        cancelled = await (await client.run(["x"], names="web-1")).cancel()
+        renamed = await client.rename("web-1", "db")
+        labelled = await client.relabel("db", {"role": "db"})
+        drained = await client.drain("db")
+        free = await client.undrain("db")
+        await client.remove("db")
+        left = [agent.name async for agent in client.agents()]
+
+    assert cancelled.cancel_requested
+    assert ("db", {"role": "db"}, True, False) == (
+        *(renamed.name, labelled.labels, drained.drained, free.drained),
+    )
+    assert [] == left
+
+
+async def test_the_command_line_speaks_to_it(tmp_path: Path) -> None:
+    async with controller("web-1") as (world, url):
+        env = {**os.environ, "FARHAND_URL": url, "FARHAND_TOKEN": world.admin_token}
+        env["XDG_RUNTIME_DIR"] = str(tmp_path)
+
+        async def farhand(*argv: str) -> tuple[int | None, bytes, bytes]:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", "from farhand.cli.main import main; exit(main())", *argv),
+                env=env,
+                stdout=PIPE,
+                stderr=PIPE,
+            )
+            out, err = await process.communicate()
+            return process.returncode, out, err
+
+        ran = await farhand("run", "web-1", "--", "x")
+        missing = await farhand("run", "wbe-1", "--", "x")
+        healthy, found, _ = await farhand("doctor", "--json")
+
+    assert (0, PRINTED, b"") == ran
+    assert (66, True) == (missing[0], b"did you mean web-1?" in missing[2])
+    assert 0 == healthy
+    assert "fail" not in {json.loads(line)["level"] for line in found.splitlines()}
