@@ -175,11 +175,13 @@ class Record:
 class Prune:
     """Delete resting jobs made before *before*, with runs, events and output; at most *limit*.
 
-    Also forgets idempotency keys that ended before *at*. Outcome: `Pruned`.
+    Also forgets idempotency keys that ended before *at*, and lines of the audit older than
+    *audit_before*. Outcome: `Pruned`; ask again until it deletes none.
     """
 
     before: float
     at: float
+    audit_before: float = 0.0
     limit: int = 100
 
 
@@ -321,6 +323,10 @@ class Store(Protocol):
     async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]: ...
 
     async def job(self, job: JobId) -> Job | None: ...
+
+    async def waiting(self, job: JobId) -> int | None:
+        """How many of the job's runs are neither final nor lost; None without such a job."""
+        ...
 
     async def jobs(self, *, cursor: str | None = None, limit: int = 100) -> Page[Job]:
         """Newest first. Raises InvalidCursor."""

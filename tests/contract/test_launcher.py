@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from farhand.agent import procfs
+from farhand.agent.cgroup import Cgroups
 from farhand.agent.leftovers import MARK
 from farhand.agent.process import PosixLauncher, Watch, watch_by_pidfd, watch_by_thread
 from farhand.domain.ids import RunId
@@ -130,8 +131,9 @@ def marked(run: RunId) -> int:
     return sum(stat is not None and stat.alive for stat in stats)
 
 
-def posix(watch: Watch) -> Host:
-    return Host(PosixLauncher(watch), lambda what: ("sh", "-c", SCRIPTS.get(what, what)), marked)
+def posix(watch: Watch, cgroups: Callable[[], Cgroups | None]) -> Host:
+    launcher = PosixLauncher(watch, cgroups)
+    return Host(launcher, lambda what: ("sh", "-c", SCRIPTS.get(what, what)), marked)
 
 
 @pytest.fixture(params=["pidfd", "thread", "fake"])
@@ -140,7 +142,10 @@ async def host(request: pytest.FixtureRequest) -> AsyncIterator[Host]:
         async with FakeLauncher(PROGRAMS) as launcher:
             yield Host(launcher, lambda what: (what,), launcher.living)
         return
-    host = posix(watch_by_pidfd if request.param == "pidfd" else watch_by_thread)
+    if request.param == "pidfd":
+        host = posix(watch_by_pidfd, Cgroups.found)
+    else:
+        host = posix(watch_by_thread, lambda: None)
     yield host
     for run in (RUN, OTHER):
         await host.launcher.sweep(run)

@@ -21,6 +21,7 @@ from farhand.ports import (
     MoveRun,
     Prune,
     Pruned,
+    Record,
     Repeat,
     Repeated,
     RequestCancel,
@@ -351,3 +352,19 @@ async def test_keys_that_ended_are_forgotten(subject: Opened) -> None:
     await subject.look()
 
     assert [Added()] == await subject.apply(add(2, repeat=key))
+
+
+async def test_how_many_runs_are_waited_for_is_told_without_the_job(subject: Opened) -> None:
+    before = await (await subject.look()).waiting(job_id(1))
+    await subject.apply(add(1))
+    one = await (await subject.look()).waiting(job_id(1))
+    await subject.apply(CancelJob(job=job_id(1), at=1.0))
+
+    assert (None, 1, 0) == (before, one, await (await subject.look()).waiting(job_id(1)))
+
+
+async def test_old_lines_of_the_audit_are_deleted(subject: Opened) -> None:
+    lines = [Record(at=at, by="me", action="a", subject="s") for at in (1.0, 2.0, 3.0)]
+    await subject.apply(*lines, Prune(before=0.0, at=0.0, audit_before=2.0))
+
+    assert [3.0, 2.0] == [line.at for line in (await (await subject.look()).audit()).items]

@@ -9,9 +9,8 @@ import fcntl
 import json
 import logging
 import os
-import platform
 import socket
-import uuid
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -135,7 +134,7 @@ class StateDir:
             with contextlib.suppress(OSError):
                 if found := path.read_text().strip():
                     return found
-        made = uuid.uuid4().hex
+        made = os.urandom(16).hex()
         (self.path / "machine-id").write_text(made)
         return made
 
@@ -276,20 +275,27 @@ def boot_id() -> str:
 
 def facts() -> dict[str, str]:
     """What a selector can ask of this host without a label."""
-    found = {
-        "os": platform.system().lower(),
-        "arch": platform.machine(),
-        "kernel": platform.release(),
+    kernel, release = os.uname(), _os_release()
+    return {
+        "os": kernel.sysname.lower(),
+        "arch": kernel.machine,
+        "kernel": kernel.release,
         "hostname": socket.gethostname(),
         "cpus": str(os.cpu_count() or 0),
         "memory_mb": str(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20),
-        "python": platform.python_version(),
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "distro": release.get("ID", ""),
+        "distro_version": release.get("VERSION_ID", ""),
     }
-    with contextlib.suppress(OSError):
-        release = platform.freedesktop_os_release()
-        found["distro"] = release.get("ID", "")
-        found["distro_version"] = release.get("VERSION_ID", "")
-    return found
+
+
+def _os_release() -> dict[str, str]:
+    """The fields of os-release(5); empty where there is none."""
+    try:
+        lines = Path("/etc/os-release").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {key: value.strip("\"'") for key, _, value in (line.partition("=") for line in lines)}
 
 
 def local_address(towards: Address) -> tuple[str, str]:

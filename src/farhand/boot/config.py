@@ -8,7 +8,6 @@ import dataclasses
 import ipaddress
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -93,6 +92,8 @@ def load(
 
 
 def _from_file(kind: type[Any], file: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415  # most agents have no such file
+
     try:
         with file.open("rb") as opened:
             table = tomllib.load(opened)

@@ -36,6 +36,7 @@ from farhand.errors import (
 )
 from farhand.ports import (
     AddJob,
+    CancelJob,
     Change,
     Moved,
     MoveRun,
@@ -258,8 +259,14 @@ class Jobs:
         found = await self._store.job(job) if is_id("job", job) else None
         if found is None:
             raise UnknownJob(f"there is no job {job}")
-        waiting = [run for run in await self._runs(job) if not run.state.final]
-        await self._cancel(waiting, by=by, subject=job)
+        now = self._clock.wall()
+        await self._store.apply(
+            [CancelJob(job=job, at=now), Record(at=now, by=by, action="job.cancelled", subject=job)]
+        )
+        for run in await self._runs(job):
+            if not run.state.final:
+                self._sessions.cancel(run)
+        self._sessions.hint([job])
         return await self._store.job(job) or found
 
     async def cancel_run(self, run: RunId, *, by: str) -> Run:
@@ -267,18 +274,15 @@ class Jobs:
         found = await self._store.run(run) if is_id("run", run) else None
         if found is None:
             raise UnknownRun(f"there is no run {run}")
-        if not found.state.final:
-            await self._cancel([found], by=by, subject=run)
-        return await self._store.run(run) or found
-
-    async def _cancel(self, runs: Sequence[Run], *, by: str, subject: str) -> None:
+        if found.state.final:
+            return found
         now = self._clock.wall()
-        changes: list[Change] = [RequestCancel(run=run.id, at=now) for run in runs]
-        changes.append(Record(at=now, by=by, action="cancel", subject=subject))
-        for outcome in await self._store.apply(changes):
-            if isinstance(outcome, Moved) and not outcome.run.state.final:
-                self._sessions.cancel(outcome.run)
-        self._sessions.hint({run.job for run in runs})
+        record = Record(at=now, by=by, action="run.cancelled", subject=run)
+        outcome, _ = await self._store.apply([RequestCancel(run=run, at=now), record])
+        if isinstance(outcome, Moved) and not outcome.run.state.final:
+            self._sessions.cancel(outcome.run)
+        self._sessions.hint([found.job])
+        return await self._store.run(run) or found
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,10 +62,10 @@ class Followers:
 
     async def _over(self, job: JobId, after: int) -> bool:
         """Nobody waits for the job any more, and its last event was read."""
-        found = await self._store.job(job)
-        if found is None:
+        waiting = await self._store.waiting(job)
+        if waiting is None:
             raise UnknownJob(f"there is no job {job}")
-        return found.open == 0 and not await self._store.events(job, after=after, limit=1)
+        return waiting == 0 and not await self._store.events(job, after=after, limit=1)
 
     async def settled(self, job: JobId, within_s: float) -> bool:
         """Wait until every run of the job came to rest; False when it takes longer."""
@@ -75,10 +75,10 @@ class Followers:
             async with asyncio.timeout(within_s):
                 while True:
                     wake.clear()
-                    found = await self._store.job(job)
-                    if found is None:
+                    waiting = await self._store.waiting(job)
+                    if waiting is None:
                         raise UnknownJob(f"there is no job {job}")
-                    if found.open == 0:
+                    if waiting == 0:
                         return True
                     with suppress(TimeoutError):
                         async with asyncio.timeout(POLL_S):

@@ -12,7 +12,7 @@ from farhand.domain.ids import JobId
 from farhand.domain.limits import Limits
 from farhand.domain.run import Run, RunState, Why
 from farhand.errors import Unavailable
-from farhand.ports import Change, Clock, Moved, MoveRun, Prune, Store
+from farhand.ports import Change, Clock, Moved, MoveRun, Prune, Pruned, Store
 
 log = structlog.get_logger()
 
@@ -56,9 +56,19 @@ class Sweeper:
         await self._lose()
         await self._sessions.note_liveness()
         if self._clock.now() - self._pruned_at >= PRUNE_EVERY_S:
+            await self._prune()
+
+    async def _prune(self) -> None:
+        """Delete what is older than its retention; what is left after one bite waits a round."""
+        wall = self._clock.wall()
+        prune = Prune(
+            before=wall - self._limits.retention_s,
+            at=wall,
+            audit_before=wall - self._limits.audit_retention_s,
+        )
+        (outcome,) = await self._store.apply([prune])
+        if outcome == Pruned(0):
             self._pruned_at = self._clock.now()
-            wall = self._clock.wall()
-            await self._store.apply([Prune(before=wall - self._limits.retention_s, at=wall)])
 
     async def _expire(self) -> None:
         """Queued too long: never started."""

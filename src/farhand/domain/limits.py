@@ -64,7 +64,8 @@ class Limits:
 
     # The store and the whole process.
     followers: int = 1_000
-    retention_s: float = 30 * 86_400.0
+    retention_s: float = 30 * 86_400.0  # of jobs and their output, once they rest
+    audit_retention_s: float = 400 * 86_400.0
     sweep_s: float = 1.0
     stop_s: float = 10.0  # the budget of a graceful stop
     goodbye_spread_s: float = 5.0  # agents come back within this after a stop

@@ -102,7 +102,7 @@ class Ledger(Protocol):
 
     def add_record(self, record: Record) -> None: ...
 
-    def prune(self, before: float, at: float, limit: int) -> int: ...
+    def prune(self, prune: Prune) -> int: ...
 
 
 def carry_out(change: Change, ledger: Ledger) -> Outcome:
@@ -134,7 +134,7 @@ def carry_out(change: Change, ledger: Ledger) -> Outcome:
             ledger.add_record(change)
             return Done()
         case Prune():
-            return Pruned(ledger.prune(change.before, change.at, change.limit))
+            return Pruned(ledger.prune(change))
         case _:
             assert_never(change)
 

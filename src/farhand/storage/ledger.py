@@ -13,7 +13,7 @@ from farhand.domain.ids import AgentId, JobId, RunId
 from farhand.domain.job import Job
 from farhand.domain.output import StreamName
 from farhand.domain.run import Run
-from farhand.ports import Event, Record, Repeat
+from farhand.ports import Event, Prune, Record, Repeat
 from farhand.storage import statements as sql
 from farhand.storage.changes import Tally
 from farhand.storage.files import OutputFiles
@@ -226,9 +226,11 @@ class SqlLedger:
     def add_record(self, record: Record) -> None:
         self._records.append(record_values(record))
 
-    def prune(self, before: float, at: float, limit: int) -> int:
+    def prune(self, prune: Prune) -> int:
         self.flush()
-        old = self._db.execute(sql.OLD_JOBS, {"before": before, "limit": limit}).fetchall()
+        old = self._db.execute(
+            sql.OLD_JOBS, {"before": prune.before, "limit": prune.limit}
+        ).fetchall()
         jobs = runs = 0
         for n, counts in old:
             runs += sum(tally_of((n, counts, 0, False)).counts.values())
@@ -237,7 +239,8 @@ class SqlLedger:
             self._doom_files(n)
             self._db.execute(sql.DELETE_JOB, {"job_n": n})
             jobs += 1
-        self._db.execute(sql.FORGET_REPEATS, {"at": at})
+        self._db.execute(sql.FORGET_REPEATS, {"at": prune.at})
+        self._db.execute(sql.FORGET_AUDIT, {"before": prune.audit_before})
         self._jobs.clear()
         self._runs.clear()
         return jobs

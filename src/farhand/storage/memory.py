@@ -13,7 +13,17 @@ from farhand.domain.ids import AgentId, JobId, OrgId, RunId
 from farhand.domain.job import Job
 from farhand.domain.output import StreamName
 from farhand.domain.run import Run, RunState
-from farhand.ports import Change, Credential, Event, Outcome, Page, Record, Repeat, RunFilter
+from farhand.ports import (
+    Change,
+    Credential,
+    Event,
+    Outcome,
+    Page,
+    Prune,
+    Record,
+    Repeat,
+    RunFilter,
+)
 from farhand.storage.changes import OPEN, Tally, carry_out
 from farhand.storage.cursors import cursor_of, listing_of, number_of, place_of
 
@@ -115,11 +125,13 @@ class _Rows:
     def add_record(self, record: Record) -> None:
         self.records.append(record)
 
-    def prune(self, before: float, at: float, limit: int) -> int:
+    def prune(self, prune: Prune) -> int:
         resting = [
-            row for row in self.jobs.values() if row.job.created_at < before and row.tally.open == 0
+            row
+            for row in self.jobs.values()
+            if row.job.created_at < prune.before and row.tally.open == 0
         ]
-        old = sorted(resting, key=lambda row: row.job.created_at)[:limit]
+        old = sorted(resting, key=lambda row: row.job.created_at)[: prune.limit]
         for row in old:
             del self.jobs[row.job.id]
             for id_ in row.runs:
@@ -127,8 +139,9 @@ class _Rows:
         self.repeats = {
             key: (repeat, job)
             for key, (repeat, job) in self.repeats.items()
-            if repeat.until >= at and job in self.jobs
+            if repeat.until >= prune.at and job in self.jobs
         }
+        self.records = [record for record in self.records if record.at >= prune.audit_before]
         return len(old)
 
     def every_run(self) -> Iterator[Run]:
@@ -171,6 +184,10 @@ class MemoryStore:
     async def job(self, job: JobId) -> Job | None:
         row = self._rows.jobs.get(job)
         return row.told() if row else None
+
+    async def waiting(self, job: JobId) -> int | None:
+        row = self._rows.jobs.get(job)
+        return row.tally.open if row else None
 
     async def jobs(self, *, cursor: str | None = None, limit: int = 100) -> Page[Job]:
         before = number_of("jobs", cursor) if cursor is not None else self._rows.made + 1

@@ -99,6 +99,9 @@ class SqlStore:
     async def job(self, job: JobId) -> Job | None:
         return await self._one(sql.JOB, {"job": job}, job_of)
 
+    async def waiting(self, job: JobId) -> int | None:
+        return await self._one(sql.WAITING, {"job": job}, lambda row: int(row[0]))
+
     async def jobs(self, *, cursor: str | None = None, limit: int = 100) -> Page[Job]:
         place = _LAST if cursor is None else number_of("jobs", cursor)
         return await self._page("jobs", sql.JOBS, {"place": place, "limit": limit}, job_of)

@@ -147,12 +147,14 @@ ALL_DOOMED: Final = compiled(select(doomed.c.run_id))
 FORGET_DOOMED: Final = compiled(delete(doomed).where(doomed.c.run_id == bindparam("run")))
 DELETE_JOB: Final = compiled(delete(jobs).where(jobs.c.n == bindparam("job_n")))
 FORGET_REPEATS: Final = compiled(delete(repeats).where(repeats.c.until < bindparam("at")))
+FORGET_AUDIT: Final = compiled(delete(audit).where(audit.c.at < bindparam("before")))
 
 # --- what is read ---------------------------------------------------------------------------
 
 _behind: BindParameter[object] = bindparam("place")
 _RUN = select(*_columns(runs, *RUN_COLUMNS, "n"))
 
+WAITING: Final = compiled(select(jobs.c.open_runs).where(jobs.c.id == bindparam("job")))
 JOB: Final = compiled(select(*_columns(jobs, *JOB_COLUMNS)).where(jobs.c.id == bindparam("job")))
 JOBS: Final = compiled(
     select(*_columns(jobs, *JOB_COLUMNS, "n"))

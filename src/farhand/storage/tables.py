@@ -176,5 +176,6 @@ audit = Table(
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("facts", Text, nullable=False),
+    Index("ix_audit_at", "at"),
     sqlite_autoincrement=True,
 )

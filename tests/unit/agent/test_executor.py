@@ -444,4 +444,4 @@ async def test_a_script_is_run_by_its_first_line_and_leaves_no_file(tmp_path: Pa
         await it.heard(RunEnded)
 
         assert ("/usr/bin/env", "python3") == seen[0][:2]
-        assert [] == list((tmp_path / "scripts").iterdir())
+        await until(lambda: not list((tmp_path / "scripts").iterdir()))

@@ -38,6 +38,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("n"),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_audit_at", "audit", ["at"])
     op.create_table(
         "doomed", sa.Column("run_id", sa.Text(), nullable=False), sa.PrimaryKeyConstraint("run_id")
     )
