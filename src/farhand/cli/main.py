@@ -49,8 +49,12 @@ _LEADING: Final = ("--url", "--ca", "--token-file")
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    with contextlib.suppress(AttributeError):  # a stand-in for stdout that cannot be told
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # it may be one
     try:
-        return int(_dispatch(words))
+        code = int(_dispatch(words))
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
         _forget_stdout()
         return Exit.READER_GONE
@@ -60,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ClientError as exc:
         return _complain(exc)
     except OSError as exc:
+        _forget_stdout()
         note(f"{exc.strerror or exc} [io]")
         return Exit.IO
 
