@@ -6,7 +6,7 @@ written; the controller's `sessions` writes it and reports back what was kept.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from farhand.domain.ids import RunId
 from farhand.domain.limits import Limits
@@ -165,6 +165,7 @@ class _Active:
 
     lanes: dict[StreamName, Lane]
     cancelling: bool = False
+    ends: int = 0  # how often it ended with output missing, since the last fresh byte
 
 
 # --- the machine --------------------------------------------------------------------------
@@ -172,6 +173,7 @@ class _Active:
 _ACCEPTED_FROM = frozenset({RunState.SENT, RunState.LOST})
 _OPEN = frozenset({RunState.SENT, RunState.RUNNING, RunState.LOST})
 _HELD_MOST = 100_000  # more runs than an agent can hold
+_ASK_MOST = 3  # times for output that a run ended without
 
 
 class AgentSession:
@@ -333,16 +335,23 @@ class AgentSession:
         if not fresh.data:
             return [Say(Ack(chunk.run, chunk.stream, lane.kept, lane.up_to))]
         lane.received = fresh.end
+        active.ends = 0
         if lane.digest is not None:
             lane.digest.update(fresh.data)
         return [Keep(fresh)]
 
     def _on_ended(self, run: RunId, ending: Ending) -> list[Effect]:
         active = self._active[run]
-        for name, end in ending.streams.items():
-            lane = active.lanes[name]
-            if lane.received < end.kept:
-                return [] if lane.asked else self._ask_again(run, active)
+        missing = {
+            name: end.kept - active.lanes[name].received
+            for name, end in ending.streams.items()
+            if active.lanes[name].received < end.kept
+        }
+        if missing:
+            active.ends += 1
+            if active.ends <= _ASK_MOST:
+                return self._ask_again(run, active)
+            return [Finish(run, _lacking(ending, missing), {})]
         digests = {
             name: lane.digest.hexdigest() for name, lane in active.lanes.items() if lane.digest
         }
@@ -350,6 +359,13 @@ class AgentSession:
 
     def _ask_again(self, run: RunId, active: _Active) -> list[Effect]:
         return self.keep_failed(run, {name: lane.kept for name, lane in active.lanes.items()})
+
+
+def _lacking(ending: Ending, missing: Mapping[StreamName, int]) -> Ending:
+    """The end of a run of whose output neither side has all, such as after a restored backup."""
+    lost = " and ".join(f"{size} bytes of {name}" for name, size in missing.items())
+    told = f"the agent does not have {lost} any more, and they are not stored"
+    return replace(ending, why=Why.OUTPUT_CORRUPT, message=told, streams={})
 
 
 # --- coming back --------------------------------------------------------------------------

@@ -300,9 +300,31 @@ def test_an_end_before_all_output_asks_for_what_is_missing() -> None:
     assert isinstance(asked, Say)
     assert isinstance(asked.order, Resume)
     assert {OUT: 2, ERR: 0} == asked.order.from_offsets
-    assert [] == session.handle(ended(b"abc"))  # told before the agent heard
     assert [Keep(Chunk(RUN, OUT, 2, b"c"))] == session.handle(output(b"c", at=2))
     assert isinstance(session.handle(ended(b"abc"))[0], Finish)
+
+
+def test_a_run_whose_output_is_gone_on_both_sides_fails_and_says_so() -> None:
+    session = a_session()
+    session.begin(RUN, {OUT: 2})  # the agent was told that more is stored, and forgot it
+    session.handle(output(b"f", at=5))
+    asked = [session.handle(ended(b"abcdef"))[0] for _ in range(3)]
+    (finish,) = session.handle(ended(b"abcdef"))
+
+    assert [resume(2, 0, up_to=(12, 10))] * 3 == asked
+    assert isinstance(finish, Finish)
+    assert (RunState.FAILED, Why.OUTPUT_CORRUPT) == (finish.ending.state, finish.ending.why)
+    assert "the agent does not have 4 bytes of stdout any more" in finish.ending.message
+    assert {} == finish.ending.streams
+
+
+def test_asking_for_what_is_missing_begins_anew_with_every_fresh_byte() -> None:
+    session = a_session(RUN)
+    for at in range(8):
+        session.handle(ended(b"x" * 9))
+        assert isinstance(session.handle(ended(b"x" * 9))[0], Say)
+        session.handle(output(b"x", at=at))
+        session.kept(RUN, OUT, at + 1)
 
 
 def test_a_store_that_answers_late_finds_nobody() -> None:
@@ -523,6 +545,7 @@ class Conversation:
                 else:
                     for name, digest in digests.items():
                         assert sha256(stored[name]).hexdigest() == digest
+                    assert Why.EXIT is ending.why
                     self.took(self.session.settled(run))
         return True
 
