@@ -36,7 +36,7 @@ BENCHES: Final[Mapping[str, Callable[[Site], list[Figure]]]] = {
     "masses": masses,
     "bulk": bulk,
 }
-BOUND_S: Final = 100  # of one bench
+BOUND_S: Final = 150  # of one bench
 FLUSHES: Final = 50  # just before each
 RESULTS: Final = Path(__file__).parent / "results/latest.json"
 
