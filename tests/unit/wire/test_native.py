@@ -288,7 +288,7 @@ def test_there_are_golden_bytes_for_every_frame() -> None:
 
 @pytest.mark.parametrize("kind", GOLDEN_WORDS, ids=lambda kind: kind.__name__)
 def test_every_word_that_was_ever_sent_is_understood(kind: type[StrEnum]) -> None:
-    assert set(GOLDEN_WORDS[kind].split()) == {word.value for word in kind}
+    assert set() == set(GOLDEN_WORDS[kind].split()) - {word.value for word in kind}
 
 
 # --- what is not understood ---------------------------------------------------------------
