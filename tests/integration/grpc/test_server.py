@@ -18,6 +18,7 @@ from farhand.wire.grpc import (
     Status,
     connect,
 )
+from tests.integration.grpc import frames as h2
 from tests.integration.grpc.world import (
     ECHO,
     FAULTY,
@@ -194,21 +195,25 @@ async def test_large_messages_come_out_of_a_common_budget() -> None:
     limits = LinkLimits(message_bytes=MIB, large_messages_bytes=3 * MIB)
     server = GrpcServer({ECHO: Collecting}, limits=limits)
     _, port = await server.listen("127.0.0.1")
+    _, slow = await asyncio.open_connection("127.0.0.1", port)
+    prefix = b"\x00" + (2 * MIB).to_bytes(4, "big")
+    slow.write(h2.START + h2.call(ECHO) + h2.frame(h2.DATA, 0, 1, prefix))
+    await until(lambda: server.large.left == MIB)
     link = await connect("127.0.0.1", port)
-    first, second = Client(link, ECHO), Client(link, ECHO)
+    refused, after = Client(link, ECHO), Client(link, ECHO)
 
-    first.call.send(bytes(2 * MIB))
-    assert b"2097152" == await first.message()  # and its share is given back
-    first.call.send(bytes(2 * MIB))
-    second.call.send(bytes(2 * MIB))
-    await until(lambda: first.ends or second.ends or first.messages.qsize())
+    refused.call.send(bytes(2 * MIB))
+    end = await refused.end()
+    slow.transport.abort()
+    await until(lambda: server.large.left == 3 * MIB)
+    after.call.send(bytes(2 * MIB))
 
-    assert 3 * MIB == server.large.left + sum(
-        2 * MIB for client in (first, second) if not client.ends and not client.messages.qsize()
-    )
+    assert Status.RESOURCE_EXHAUSTED == end.status
+    assert "too many large messages at the same time" == end.message
+    assert b"2097152" == await after.message()
+    assert 3 * MIB == server.large.left
     link.close()
     await server.close()
-    assert 3 * MIB == server.large.left
 
 
 async def test_a_message_above_what_a_known_peer_may_is_refused() -> None:
