@@ -48,6 +48,9 @@ from farhand.ports import Clock, Exit, Launch, Launched, Launcher
 
 log = logging.getLogger(__name__)
 
+_TOLD: Final = {
+    Why.AGENT_STOPPED: "the agent was stopped while the run was running; it was killed",
+}
 _REFUSED_AT_LAUNCH: Final = frozenset({Why.NAMESPACES})
 
 
@@ -261,10 +264,16 @@ class Executor:
     # --- beginning ------------------------------------------------------------------------
 
     def _start(self, order: StartRun) -> None:
-        if order.run in self._held or order.run in self._journal.entries:
+        if order.run in self._held:
             log.warning("%s was sent twice; it is not started again", order.run)
             return
         held = self._held[order.run] = HeldEntry(order.run)
+        if order.run in self._journal.entries:
+            # Settled before: the controller was put back to an older state than this agent's.
+            log.warning("%s has been run already; it is not started again", order.run)
+            told = "this agent has run it already; its end was told to a controller before"
+            self._tell_refusal(held, RunRefused(order.run, Why.ALREADY_RUN, told))
+            return
         held.spec = order.spec
         refusal = self._refusal(order)
         if isinstance(refusal, RunRefused):
@@ -298,15 +307,17 @@ class Executor:
         for spool in held.spools.values():
             spool.drop()
         held.spools.clear()
-        held.state = HeldState.REFUSED
-        held.refusal = RunRefused(held.run, why, message)
         entry = self._entry(held.run, HeldState.REFUSED, why=why, message=message)
         try:
             self._journal.note(entry)
         except DataDirUnwritable as exc:
             log.warning("a refusal could not be journalled: %s", exc)
             self._journal.entries[held.run] = entry
-        held.untold.append(held.refusal)
+        self._tell_refusal(held, RunRefused(held.run, why, message))
+
+    def _tell_refusal(self, held: HeldEntry, refusal: RunRefused) -> None:
+        held.state, held.refusal = HeldState.REFUSED, refusal
+        held.untold.append(refusal)
         self._wake(held)
 
     def _entry(self, run: RunId, state: HeldState, **facts: object) -> Entry:
@@ -520,6 +531,7 @@ def _ending_of(held: HeldEntry, exit_: Exit, duration_s: float) -> Ending:
     why = held.cause or (Why.EXIT if exit_.signal is None else Why.SIGNAL)
     return Ending(
         why=why,
+        message=_TOLD.get(why, ""),
         exit_code=exit_.code,
         signal=exit_.signal,
         duration_s=duration_s,

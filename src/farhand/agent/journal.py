@@ -197,10 +197,16 @@ def flush_directory(path: Path) -> None:
 
 
 def _packed(entry: Entry) -> bytes:
-    facts = {key: value for key, value in asdict(entry).items() if value not in (None, "", 0)}
-    facts["at"] = entry.at
+    facts: dict[str, Any] = {"run": entry.run, "state": entry.state, "at": entry.at}
     if entry.settled:  # only its id is remembered
-        facts = {"run": entry.run, "state": entry.state, "at": entry.at, "settled": True}
+        facts["settled"] = True
+    else:
+        told = {"boot_id": entry.boot_id, "pid": entry.pid, "why": entry.why}
+        facts |= {key: value for key, value in told.items() if value}
+        if entry.message:
+            facts["message"] = entry.message
+        if entry.ending is not None:
+            facts["ending"] = asdict(entry.ending)
     body = json.dumps(facts, separators=(",", ":")).encode()
     return _HEAD.pack(len(body), zlib.crc32(body)) + body
 

@@ -99,7 +99,11 @@ class Host(Protocol):
 
 
 class Backoff:
-    """Full-jitter exponential waiting: 0.5 s doubling to a cap, and a higher cap later on."""
+    """Full-jitter exponential waiting: 0.5 s doubling to a cap, and a higher cap later on.
+
+    No wait is longer than the controller has been gone, so that a few short draws do not make a
+    short absence a long one.
+    """
 
     def __init__(self, limits: AgentLimits, clock: Clock, rng: random.Random) -> None:
         self._limits = limits
@@ -116,9 +120,11 @@ class Backoff:
         """Seconds to wait now; at least about *told_s*, when a controller asked for it."""
         if self._failures == 0:
             self._since = self._clock.now()
-        late = self._clock.now() - self._since > self._limits.backoff_late_after_s
+        gone_s = self._clock.now() - self._since
+        late = gone_s > self._limits.backoff_late_after_s
         cap = self._limits.backoff_late_cap_s if late else self._limits.backoff_cap_s
-        most = min(cap, self._limits.backoff_first_s * 2 ** min(self._failures, 16))
+        first = self._limits.backoff_first_s
+        most = min(cap, first * 2 ** min(self._failures, 16), max(first, gone_s))
         self._failures += 1
         return told_s + self._rng.uniform(0.0, most)
 

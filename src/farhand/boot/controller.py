@@ -5,6 +5,7 @@ Wires and nothing else; what the parts do is theirs.
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -21,7 +22,14 @@ import structlog
 from farhand import __version__
 from farhand.boot.clock import SystemClock
 from farhand.boot.config import ControllerConfig, bind_address, is_loopback, load
-from farhand.boot.process import EXIT_OK, LEVELS, complain, run, stopping_on_signals
+from farhand.boot.process import (
+    EXIT_OK,
+    LEVELS,
+    allow_many_connections,
+    complain,
+    run,
+    stopping_on_signals,
+)
 from farhand.bus.local import LocalBus
 from farhand.client._local import remove_local, write_local
 from farhand.controller.enrolment import Enrolment
@@ -73,13 +81,18 @@ async def running_controller(
             door = FrontDoor(enrolment, tenants)
             app = build_app(tenants, enrolment, limits, version=__version__)
             files = (str(config.tls_cert), str(config.tls_key)) if config.tls_cert else None
+
+            def farewell() -> None:
+                for tenant in tenants.all:
+                    tenant.sessions.say_goodbye(limits.goodbye_spread_s)
+
             async with (
-                serving_agents(host, port, door=door, limits=limits, tls=tls) as gateway,
+                serving_agents(
+                    host, port, door=door, limits=limits, tls=tls, farewell=farewell
+                ) as gateway,
                 serving_http(app, config.http, tls=files, limits=limits) as http,
             ):
                 yield Controller(http, gateway, tenants)
-                for tenant in tenants.all:
-                    tenant.sessions.say_goodbye(limits.goodbye_spread_s)
 
 
 def _tls(config: ControllerConfig) -> ssl.SSLContext | None:
@@ -100,7 +113,10 @@ async def serve(config: ControllerConfig, env: Mapping[str, str]) -> int:
             http, (host, port) = controller.http, controller.gateway.address
             log.info("controller.ready", http=http.url, agents=f"{host}:{port}")
             token_file = (config.data / "admin.token").resolve()
-            write_local(env, _own_url(http), token_file, config.tls_cert)
+            try:
+                write_local(env, _own_url(http), token_file, config.tls_cert)
+            except OSError as exc:  # a service without a home: its users set FARHAND_URL
+                log.warning("controller.no_local_file", error=str(exc))
             try:
                 await stop.wait()
                 log.info("controller.stopping")
@@ -178,6 +194,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FarhandError as exc:
         return complain(exc)
     set_up_logging(config.log_level)
+    allow_many_connections()
+    # Agents and runs live long: looking at all of them often costs a tenth of the CPU or more.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     return run(serve(config, env), fast_loop=True)
 
 

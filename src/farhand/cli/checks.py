@@ -35,10 +35,10 @@ EXPIRY_S: Final = 14 * 86_400.0
 FREE_BYTES: Final = 1024**3
 TESTED_UP_TO: Final = (3, 14)
 TOOLS: Final = {
-    "nsenter": "runs cannot enter namespaces",
-    "prlimit": "runs cannot have rlimits",
-    "setpriv": "runs cannot have another user",
-    "nice": "runs cannot be made nicer",
+    "ip": "the catalogue cannot show addresses, routes and neighbours",
+    "ss": "the catalogue cannot show sockets",
+    "lsblk": "the catalogue cannot show block devices",
+    "strace": "the catalogue cannot trace a process",
 }
 
 
@@ -258,4 +258,6 @@ def tools() -> Iterable[Finding]:
         if found := shutil.which(name):
             yield Finding(name, "ok", found)
         else:
-            yield Finding(name, "warn", f"not on PATH: {without}", "install util-linux, coreutils")
+            yield Finding(
+                name, "warn", f"not on PATH: {without}", "install iproute2, util-linux, strace"
+            )

@@ -48,6 +48,7 @@ _NEXT: Final = {
     "queue_ttl": "its agent did not come in time; `farhand agents` shows it, --queue-ttl waits",
     "contact_lost": "it may still run; its state heals when the agent is back",
     "drained": "`farhand agents undrain` lets it take runs again",
+    "already_run": "the controller was restored to an older state; submit a new job",
     "agent_full": "try again when its runs are over",
     "policy": "the agent's own configuration decides; see --allow of `farhand agent`",
     "unknown_command": "`farhand commands` lists what the agent has",

@@ -57,7 +57,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--cwd", metavar="DIR", help="where it starts, if the agent allows that")
     how.add_argument("--user", help="as whom it runs, if the agent allows that")
     how.add_argument("--ns-pid", type=int, metavar="PID", help="enter this process's namespaces")
-    how.add_argument("--ns", metavar="KINDS", help="which of them: net,mnt,pid,uts,ipc,user,cgroup")
+    how.add_argument(
+        "--ns", metavar="KINDS", help="which of them: net,mnt,pid,uts,ipc,user,cgroup,time"
+    )
     how.add_argument("--timeout", type=duration, metavar="TIME", help="30s, 5m, 2h: then killed")
     how.add_argument("--queue-ttl", type=duration, metavar="TIME", help="waits for an absent agent")
     how.add_argument("--output-limit", type=size, metavar="SIZE", help="kept of each stream: 10M")

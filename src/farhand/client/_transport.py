@@ -67,13 +67,16 @@ def origin_of(url: str) -> Origin:
 def tls_context(ca: str | None) -> ssl.SSLContext:
     """Return a context that trusts *ca*, or the system's authorities; raise NotConfigured."""
     try:
-        return ssl.create_default_context(cafile=ca)
+        context = ssl.create_default_context(cafile=ca)
     except OSError as exc:
         raise NotConfigured(
             f"the CA file {ca} cannot be used: {exc.strerror or exc}",
             code="invalid-ca",
             hint="give a PEM file with the certificate that signed the controller's",
         ) from exc
+    # What *ca* holds is trusted as it is, also the server's own certificate without its authority.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
 
 
 def explained(exc: OSError, netloc: str) -> ConnectionFailed | TimedOut:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from farhand.domain.job import Argv, JobSpec, Script
+from farhand.domain.job import Argv, CommandCall, JobSpec, Script
 from farhand.errors import ConfigError
 
 
@@ -39,6 +39,12 @@ class AgentPolicy:
 
     def refusal(self, spec: JobSpec) -> str | None:
         """Say why *spec* may not run here, or None when it may."""
+        if isinstance(spec.what, CommandCall) and spec.env and Permission.ARGV not in self.allowed:
+            # PATH or LD_PRELOAD would turn a catalogue command into any program.
+            return (
+                "a catalogue command takes no environment from the job on this agent; "
+                "start it with --allow argv if it should"
+            )
         for permission, wanted in (
             (Permission.ARGV, isinstance(spec.what, Argv)),
             (Permission.SCRIPT, isinstance(spec.what, Script)),

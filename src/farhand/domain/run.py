@@ -82,6 +82,7 @@ class Why(StrEnum):
     DRAINED = "drained"
     AGENT_REMOVED = "agent_removed"
     AGENT_FULL = "agent_full"
+    ALREADY_RUN = "already_run"
     UNKNOWN_COMMAND = "unknown_command"
     INVALID_PARAMETER = "invalid_parameter"
     NAMESPACES = "namespaces"

@@ -5,7 +5,7 @@ Opens and closes; what a stream says is `gateway.stream` and what it means is th
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -70,8 +70,12 @@ async def serving_agents(
     door: FrontDoor,
     limits: Limits,
     tls: ssl.SSLContext | None = None,
+    farewell: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Gateway]:
-    """Listen for agents; leaving closes the listener and every stream. Raises PortInUse."""
+    """Listen for agents; leaving closes the listener and every stream. Raises PortInUse.
+
+    *farewell* is called in between: whoever is told to come back finds this door closed.
+    """
     async with asyncio.TaskGroup() as tasks:
 
         def spawn(work: Coroutine[None, None, None], name: str) -> None:
@@ -89,4 +93,7 @@ async def serving_agents(
         try:
             yield Gateway(address, server)
         finally:
-            await server.drain(grace_s=limits.stop_s / 2)
+            draining = tasks.create_task(server.drain(grace_s=limits.stop_s / 2), name="drain")
+            await asyncio.sleep(0)  # its first step closes the listener
+            farewell()
+            await draining

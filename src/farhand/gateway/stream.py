@@ -12,7 +12,7 @@ import structlog
 
 from farhand.controller.session import Session
 from farhand.domain.messages import FromAgent, FromController, Goodbye, Hello, Parting, StartRun
-from farhand.errors import AgentGone, FarhandError, NotAllowed, ProtocolError
+from farhand.errors import AgentGone, BadRequest, FarhandError, NotAllowed, ProtocolError
 from farhand.ports import AgentChannel
 from farhand.wire import native
 from farhand.wire.grpc import Call, CallEnd, CallEnded, Handler, Status
@@ -173,7 +173,7 @@ class AgentStream(Handler):
             session = await self._door.open(hello, self._channel)
         except AgentGone:
             return
-        except NotAllowed as exc:
+        except (NotAllowed, BadRequest) as exc:
             log.warning("agent.refused", peer=str(self._call.peer), code=exc.code, error=str(exc))
             self._channel.close(Goodbye(Parting.REFUSED, str(exc)))
             return

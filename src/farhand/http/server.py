@@ -102,11 +102,14 @@ def _bound(bind: str) -> socket.socket:
     """Return a socket that is bound to *bind*."""
     host, colon, port = bind.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+    if not colon or not port.isdecimal() or int(port) > 65535:
         raise ConfigError(f"{bind!r} is no address to listen on; write HOST:PORT")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host or "0.0.0.0",  # noqa: S104  # what `:8470` says
+            int(port),
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
         )[0]
     except OSError as exc:
         raise ConfigError(f"{host!r} is no address of this host: {exc.strerror}") from exc

@@ -70,9 +70,15 @@ class Estate:
         ) as tenants:
             self.tenant = await tenants.open(org)
             door = FrontDoor(enrolment, tenants)
-            async with serving_agents("127.0.0.1", port, door=door, limits=self.limits) as gateway:
+            sessions = self.tenant.sessions
+            async with serving_agents(
+                "127.0.0.1",
+                port,
+                door=door,
+                limits=self.limits,
+                farewell=lambda: sessions.say_goodbye(self.limits.goodbye_spread_s),
+            ) as gateway:
                 yield gateway
-                self.tenant.sessions.say_goodbye(self.limits.goodbye_spread_s)
 
     @asynccontextmanager
     async def agent(

@@ -180,7 +180,7 @@ def test_directories_of_this_machine(farhand: Shell, healthy: Stub, tmp_path: Pa
     assert "ok" == got["data"][0]
     assert ("ok", "fail") == (got["admin.token"][0], got["join.token"][0])
     assert f"chmod 700 {state}" in got["state"][1]
-    assert {"nsenter", "prlimit", "setpriv", "nice"} <= {*got}
+    assert {"ip", "ss", "lsblk", "strace"} <= {*got}
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:

@@ -164,8 +164,11 @@ async def test_a_run_that_was_settled_before_a_restart_is_not_started_again(tmp_
         it.executor.handle(Settled(RUN))
     async with bench(tmp_path) as it:
         it.start()
-        await settle()
+        refused = await it.heard(RunRefused)
+        it.executor.handle(Settled(RUN))
 
+        assert isinstance(refused, RunRefused)
+        assert Why.ALREADY_RUN is refused.why
         assert [] == it.executor.held()
 
 

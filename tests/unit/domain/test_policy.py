@@ -53,3 +53,10 @@ def test_words_are_read_with_their_spaces_and_empty_ones_are_none() -> None:
 def test_a_word_that_is_not_known_is_an_error(word: str) -> None:
     with pytest.raises(ConfigError, match="--allow knows argv, cwd, script, user; not"):
         AgentPolicy.of(["argv", word])
+
+
+def test_a_catalogue_command_takes_an_environment_only_where_any_program_may_run() -> None:
+    spec = JobSpec(what=CommandCall("who", {}), env={"PATH": "/evil"})
+
+    assert "environment" in (AgentPolicy.of([]).refusal(spec) or "")
+    assert AgentPolicy.of(["argv"]).refusal(spec) is None
