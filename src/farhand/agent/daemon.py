@@ -17,9 +17,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol, Self
 
-from farhand.agent.executor import Executor, Resolver, ScriptFiles
+from farhand.agent.executor import Executor, Resolver
 from farhand.agent.journal import Journal, flush_directory
 from farhand.agent.link import Address, Dial, Link
+from farhand.agent.scripts import ScriptFiles
 from farhand.domain.agent import Identity
 from farhand.domain.command import Command
 from farhand.domain.ids import AgentId, check_name, is_id

@@ -6,12 +6,11 @@ tell that there are some. The journal names a run before its program starts.
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Final, Protocol, Self
 
+from farhand.agent.held import HeldEntry
 from farhand.agent.journal import Entry, Journal
 from farhand.agent.spool import Budget, Spool
 from farhand.domain.ids import RunId
@@ -27,7 +26,6 @@ from farhand.domain.messages import (
     Output,
     Resume,
     RunAccepted,
-    RunEnded,
     RunRefused,
     RunStarted,
     Settled,
@@ -79,70 +77,6 @@ class Scripts(Protocol):
         ...
 
     def remove(self, run: RunId) -> None: ...
-
-
-class HeldEntry:
-    """A run that is not settled: where it stands, and what is still to be told of it."""
-
-    def __init__(self, run: RunId) -> None:
-        self.run = run
-        self.state = HeldState.ACCEPTED
-        self.spec: JobSpec | None = None
-        self.spools: dict[StreamName, Spool] = {}
-        self.pid = 0
-        self.refusal: RunRefused | None = None
-        self.ending: Ending | None = None
-        self.untold: deque[FromAgent] = deque()
-        self.muted = False  # a new connection has not asked for it yet
-        self.end_told = False
-        self.cause: Why | None = None  # why it is to end, the first one that was journalled
-        self.grace_s = 0.0
-        self.stop = asyncio.Event()
-        self.unknown = False  # to the controller: nobody will settle it
-
-    def ask_to_end(self, cause: Why, grace_s: float) -> None:
-        """End the run for *cause*, unless it is ending already."""
-        if self.cause is None and self.ending is None:
-            self.cause, self.grace_s = cause, grace_s
-        self.stop.set()
-
-    def held(self) -> HeldRun:
-        """What `Held` tells of it."""
-        offsets = {name: spool.next_offset for name, spool in self.spools.items()}
-        return HeldRun(run=self.run, state=self.state, next_offsets=offsets)
-
-    def mute(self) -> None:
-        """The connection is gone; everything will be told again when the controller asks."""
-        self.muted, self.end_told = True, False
-        self.untold.clear()
-        for spool in self.spools.values():
-            spool.mute()
-
-    def tell_again(self, resume: Resume) -> None:
-        """The controller asked: tell the state, and each stream from its offset."""
-        self.muted, self.end_told = False, False
-        self.untold.clear()
-        if self.refusal is not None:
-            self.untold.append(self.refusal)
-        elif self.pid:
-            self.untold.append(RunStarted(self.run, self.pid))
-        for name, spool in self.spools.items():
-            spool.resume(resume.from_offsets[name], resume.up_to[name])
-
-    def next_frame(self, most: int) -> FromAgent | None:
-        """The next frame that may go out: states before output, the end behind all of it."""
-        if self.muted:
-            return None
-        if self.untold:
-            return self.untold.popleft()
-        for spool in self.spools.values():
-            if (chunk := spool.take(most)) is not None:
-                return Output(chunk)
-        told = all(spool.told for spool in self.spools.values())
-        if self.ending is not None and told and not self.end_told:
-            self.end_told = True
-            return RunEnded(self.run, self.ending)
-        return None
 
 
 class Executor:
@@ -537,35 +471,3 @@ def _ending_of(held: HeldEntry, exit_: Exit, duration_s: float) -> Ending:
         duration_s=duration_s,
         usage=exit_.usage,
     )
-
-
-class ScriptFiles:
-    """Scripts as files that only their user can read, in a directory of the agent."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def put(self, run: RunId, spec: JobSpec) -> tuple[str, ...]:
-        """Write the script; it is run by its `#!` line, else by /bin/sh."""
-        assert isinstance(spec.what, Script)
-        text = spec.what.text
-        inside = spec.namespaces_of is not None or spec.user is not None
-        if inside and not text.startswith("#!") and len(text.encode()) < 100_000:
-            return ("/bin/sh", "-c", text)
-        if inside:
-            told = "a script with its own #! line cannot be seen by another user or namespace"
-            raise LaunchFailed(Why.UNSUPPORTED, told)
-        path = self._directory / f"{run}.script"
-        try:
-            self._directory.mkdir(mode=0o700, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        except OSError as exc:
-            msg = f"the script cannot be written to {path}: {exc.strerror}"
-            raise LaunchFailed(Why.SPAWN_FAILED, msg) from exc
-        first = text.split("\n", 1)[0].strip()
-        interpreter = first[2:].strip().split(None, 1) if first.startswith("#!") else ["/bin/sh"]
-        return (*(interpreter or ["/bin/sh"]), str(path))
-
-    def remove(self, run: RunId) -> None:
-        """Delete the script, if there is one."""
-        (self._directory / f"{run}.script").unlink(missing_ok=True)

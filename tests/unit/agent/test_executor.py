@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from farhand.agent.executor import Executor, Resolved, ScriptFiles
+from farhand.agent.executor import Executor, Resolved
 from farhand.agent.journal import Journal
+from farhand.agent.scripts import ScriptFiles
 from farhand.domain.ids import RunId
 from farhand.domain.job import Argv, CommandCall, JobSpec, Script
 from farhand.domain.limits import AGENT_DEFAULTS, KIB, AgentLimits
