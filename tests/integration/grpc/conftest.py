@@ -13,6 +13,18 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tests.integration.grpc.world import Certificates, Place, Seen, raw_server
 
+# What a CA is for must be said: OpenSSL's strict verification, Python 3.13's default, demands it.
+CA_USAGE = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 _NOW = dt.datetime.now(dt.UTC)
 
 
@@ -47,6 +59,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     ca = (
         _builder("test authority", "test authority", ca_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(CA_USAGE, critical=True)
         .add_extension(
             x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False
         )

@@ -34,6 +34,22 @@ def on_loop(name: str, main: Callable[[], Awaitable[None]]) -> None:
         runner.run(run())
 
 
+async def converse(place: Place) -> None:
+    link = await place.connect()
+    echo, cancelled = Client(link, ECHO), Client(link, ECHO)
+    big = bytes(range(256)) * (8 * MIB // 256)
+    echo.call.send(big)
+    assert big == await echo.message()
+    cancelled.call.cancel()
+    await until(lambda: place.seen.ended(ECHO))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(place.server.drain(grace_s=10))
+        echo.call.half_close()
+        assert Status.OK == (await echo.end()).status
+    await link.wait_closed()
+    assert 0 == place.server.connections
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["plaintext", "tls"])
 @pytest.mark.parametrize("loop", LOOPS)
 def test_both_loops_carry_8_mib_cancels_and_the_goodbye(
@@ -43,19 +59,10 @@ def test_both_loops_carry_8_mib_cancels_and_the_goodbye(
         seen = Seen()
         server = raw_server(seen, tls=certificates.for_server() if tls else None)
         _, port = await server.listen("127.0.0.1")
-        link = await Place(server, seen, port, certificates, tls).connect()
-        echo, cancelled = Client(link, ECHO), Client(link, ECHO)
-        big = bytes(range(256)) * (8 * MIB // 256)
-        echo.call.send(big)
-        assert big == await echo.message()
-        cancelled.call.cancel()
-        await until(lambda: seen.ended(ECHO))
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(server.drain(grace_s=10))
-            echo.call.half_close()
-            assert Status.OK == (await echo.end()).status
-        await link.wait_closed()
-        assert 0 == server.connections
+        try:
+            await converse(Place(server, seen, port, certificates, tls))
+        finally:
+            await server.close()
 
     on_loop(loop, main)
 
