@@ -2,19 +2,21 @@
 
 Trusts no process id alone: a process is known by its id and its start time, and is signalled
 through a pidfd where the kernel has them. What clears its environment, leaves the session *and*
-outlives its parent escapes; nothing short of a control group holds that.
+outlives its parent escapes where the host allows no control groups.
 """
 
 import asyncio
 import errno
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from farhand.agent import procfs
+from farhand.agent.cgroup import Cgroup
 from farhand.agent.procfs import Stat
 from farhand.domain.ids import RunId
 
@@ -24,7 +26,7 @@ _FEW: Final = 256  # process ids that are asked one by one, without listing /pro
 _IDS_PER_S: Final = 200_000  # faster than any kernel hands process ids out
 _LOOKS: Final = 3  # at processes that are just beginning, before they are believed to be others
 _SETTLE_S: Final = 0.0005  # after which a process that is being made can be seen
-_CHASES: Final = 1000  # after processes that come faster than they are looked at
+_CHASE_S: Final = 0.1  # after processes that come about as fast as they are looked at
 _PASS_FIRST_S: Final = 0.002  # between two looks, growing to
 _PASS_CAP_S: Final = 0.1
 _RESCAN_S: Final = 0.5  # while the known ones still live
@@ -39,17 +41,27 @@ class _Seen:
     others: list[Stat] = field(default_factory=list)
     unsure: bool = False
     last: int | None = None
+    inside: frozenset[int] = frozenset()  # in the run's control group
 
 
 class Trace:
     """How the processes of one run are recognised.
 
-    By the run's mark in their environment, by the session or group of the *leader*, and by a
-    parent or a session that belongs to one of these. Never the agent itself, never process 1.
+    By the run's control group, by its mark in their environment, by the session or group of the
+    *leader*, and by a parent or a session that belongs to one of these. Never the agent itself,
+    never process 1.
     """
 
-    def __init__(self, run: RunId, leader: Stat | None = None, root: str = procfs.PROC) -> None:
+    def __init__(
+        self,
+        run: RunId,
+        leader: Stat | None = None,
+        *,
+        cgroup: Cgroup | None = None,
+        root: str = procfs.PROC,
+    ) -> None:
         self._leader = leader
+        self._cgroup = cgroup
         self._root = root
         self._mark = f"\0{MARK}={run}\0".encode()
         self._spared = {0, 1, os.getpid()}
@@ -63,6 +75,8 @@ class Trace:
         microseconds; others cost a walk over /proc in a thread. With *strike*, each is sent that
         signal at sight: what forks and ends all the time cannot be hit any later.
         """
+        if self._cgroup is not None and strike is signal.SIGKILL:
+            self._cgroup.kill()
         before: int | None = None
         for _ in range(_LOOKS):
             since = None if age_s is None else self._ids_since(age_s)
@@ -75,6 +89,11 @@ class Trace:
             before = seen.last
             await asyncio.sleep(_SETTLE_S)
         return _with_kin(seen.found, seen.others)
+
+    def forget(self) -> None:
+        """Take the run's control group away, if nobody is in it."""
+        if self._cgroup is not None:
+            self._cgroup.remove()
 
     def still(self, known: Iterable[Stat]) -> list[Stat]:
         """Return those of *known* that still live."""
@@ -111,17 +130,24 @@ class Trace:
     def _look(
         self, pids: Iterable[int] | None, before: int | None, strike: signal.Signals | None
     ) -> _Seen:
-        """Look at *pids* (None: at all), and at those that were given out while looking.
+        """Look at *pids* (None: at all), and at those given out meanwhile if none was found.
 
         An id that is newer than *before* and not there may belong to a process that is only just
         being made; after a moment the next look knows.
         """
         seen = _Seen(last=self._last_id())
+        if self._cgroup is not None:
+            seen.inside = self._cgroup.pids()
         fresh = (seen.last or 0) if before is None else before + 1
-        self._sift(procfs.pids(self._root) if pids is None else pids, fresh, strike, seen)
-        for _ in range(_CHASES):
+        few = procfs.pids(self._root) if pids is None else seen.inside.union(pids)
+        self._sift(few, fresh, strike, seen)
+        give_up = time.monotonic() + _CHASE_S
+        while strike is not None or not seen.found:
             now = self._last_id()
             if now is None or seen.last is None or now == seen.last:
+                break
+            if time.monotonic() > give_up:
+                seen.unsure = True
                 break
             wrapped = now < seen.last
             more = procfs.pids(self._root) if wrapped else range(seen.last + 1, now + 1)
@@ -143,7 +169,8 @@ class Trace:
                 continue
             if self._leader is not None and one.started < self._leader.started:
                 continue
-            if one.sid not in sessions and one.pgid not in sessions:
+            known = pid in seen.inside or one.sid in sessions or one.pgid in sessions
+            if not known:
                 environ = procfs.environ(pid, self._root)
                 seen.unsure = seen.unsure or environ == b""  # its program is just beginning
                 if environ is None or self._mark not in b"\0" + environ:
@@ -213,6 +240,7 @@ async def end(
         strike = signal.SIGKILL if now >= kill_at else None
         living = await trace.living(age_s=age_s() if age_s else None, strike=strike)
         if not living or now >= give_up:
+            trace.forget()
             return
         if strike is not None:
             for one in living:  # also the kin, which is known only when all are

@@ -7,7 +7,6 @@ that a start stays a cheap vfork; what must happen there is done by `farhand.age
 import asyncio
 import contextlib
 import errno
-import fcntl
 import os
 import resource
 import subprocess
@@ -18,7 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from farhand.agent import leftovers, procfs, stage
+from farhand.agent.cgroup import Cgroups
 from farhand.agent.leftovers import MARK, Trace
+from farhand.agent.pipes import Pipe, Pipes
 from farhand.domain.ids import RunId
 from farhand.domain.job import NamespacesOf
 from farhand.domain.output import StreamName
@@ -26,9 +27,6 @@ from farhand.domain.run import Usage, Why
 from farhand.errors import LaunchFailed
 from farhand.ports import Exit, Launch
 
-_READ_BYTES: Final = 256 * 1024
-_PIPE_BYTES: Final = 1024 * 1024  # a system call moves more, where the host allows it
-_PIPE_DEFAULT: Final = 64 * 1024
 _STAGE_S: Final = 30.0  # for all steps before a program
 _PACKAGES: Final = {  # what Debian calls that which a bare host often lacks
     **dict.fromkeys(("ip", "ss"), "iproute2"),
@@ -92,8 +90,13 @@ def _has_pidfd() -> bool:
 class PosixLauncher:
     """The host's own processes. Each run has a session, a process group and a mark of its own."""
 
-    def __init__(self, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        watch: Watch | None = None,
+        cgroups: Callable[[], Cgroups | None] = Cgroups.found,
+    ) -> None:
         self._watch = watch or (watch_by_pidfd if _has_pidfd() else watch_by_thread)
+        self._cgroups = cgroups()
 
     async def launch(self, launch: Launch) -> "PosixLaunched":
         argv = tuple(map(_bytes, launch.argv))
@@ -119,11 +122,9 @@ class PosixLauncher:
     def _plain(
         self, launch: Launch, argv: tuple[bytes, ...], env: dict[bytes, bytes], cwd: bytes | None
     ) -> "PosixLaunched":
-        pipes = Pipes(launch.stdin)
         try:
-            popen = pipes.start(argv, env=env, cwd=cwd)
+            return self._start(launch, argv, env=env, cwd=cwd)
         except OSError as exc:
-            pipes.close()
             number = exc.errno or 0
             if cwd is not None and _unusable(cwd):
                 failed = stage.directory_failed(number, cwd)
@@ -133,38 +134,35 @@ class PosixLauncher:
                 program = os.path.join(cwd, program)  # noqa: PTH118  # bytes, as the kernel has it
             failed = stage.explained(number, program, env.get(b"PATH"))
             raise _launch_failed(failed, launch.argv[0]) from exc
-        return PosixLaunched(launch, popen, pipes, self._watch)
 
     async def _staged(self, launch: Launch, order: stage.Order) -> "PosixLaunched":
         """Start the program by way of a stage; raise what the stage tells."""
-        order_fd, status, status_fd = _order_file(order), *os.pipe2(os.O_CLOEXEC)
-        inherited = (order_fd, status_fd, *(fd for _, fd in order.namespaces))
-        pipes = Pipes(launch.stdin)
-        try:
-            popen = pipes.start(
-                (*_STAGE, str(order_fd), str(status_fd)),
-                env={MARK.encode(): launch.run.encode()},
-                pass_fds=inherited,
-            )
-        except OSError as exc:
-            pipes.close()
-            os.close(status)
-            raise LaunchFailed(Why.SPAWN_FAILED, f"the stage did not start: {exc}") from exc
-        finally:
-            os.close(order_fd)
-            os.close(status_fd)
-        process = PosixLaunched(launch, popen, pipes, self._watch)
-        try:
-            async with asyncio.timeout(_STAGE_S):
-                told = await _read_all(status)
-        except BaseException as exc:
-            await _abandon(process)
-            if isinstance(exc, TimeoutError):
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            try:
+                order_fd = _held(theirs, _order_file(order))
+                status, status_fd = os.pipe2(os.O_CLOEXEC)
+                _held(ours, status)
+                _held(theirs, status_fd)
+                process = self._start(
+                    launch,
+                    (*_STAGE, str(order_fd), str(status_fd)),
+                    env={MARK.encode(): launch.run.encode()},
+                    pass_fds=(order_fd, status_fd, *(fd for _, fd in order.namespaces)),
+                )
+            except OSError as exc:
+                text = f"nothing can be started just now: {os.strerror(exc.errno or 0)}"
+                raise LaunchFailed(Why.SPAWN_FAILED, text) from exc
+            theirs.close()
+            try:
+                async with asyncio.timeout(_STAGE_S):
+                    told = await _read_all(status)
+            except TimeoutError as exc:
+                await _abandon(process)
                 text = f"the program did not start within {_STAGE_S:g} s"
                 raise LaunchFailed(Why.SPAWN_FAILED, text) from exc
-            raise
-        finally:
-            os.close(status)
+            except BaseException:
+                await _abandon(process)
+                raise
         if told == stage.READY:
             return process
         await _abandon(process)
@@ -172,8 +170,43 @@ class PosixLauncher:
         failed = stage.Failed(why or Why.SPAWN_FAILED, text or "the stage before it died")
         raise _launch_failed(failed, launch.argv[0])
 
+    def _start(
+        self,
+        launch: Launch,
+        argv: tuple[bytes | str, ...],
+        *,
+        env: dict[bytes, bytes],
+        cwd: bytes | None = None,
+        pass_fds: tuple[int, ...] = (),
+    ) -> "PosixLaunched":
+        """Start *argv* as the leader of the run. Raises OSError, and leaves nothing open."""
+        with contextlib.ExitStack() as undo:
+            pipes = Pipes(launch.stdin)
+            undo.callback(pipes.close)
+            cgroup = self._cgroups.made(launch.run) if self._cgroups is not None else None
+            if cgroup is not None:
+                undo.callback(cgroup.remove)
+            popen = subprocess.Popen(
+                argv,
+                stdin=pipes.theirs[0],
+                stdout=pipes.theirs[1],
+                stderr=pipes.theirs[2],
+                env=env,
+                cwd=cwd,
+                umask=_UMASK,
+                start_new_session=True,
+                pass_fds=pass_fds,
+            )
+            undo.pop_all()
+        if cgroup is not None:
+            cgroup.join(popen.pid)
+        pipes.started()
+        trace = Trace(launch.run, procfs.stat(popen.pid), cgroup=cgroup)
+        return PosixLaunched(popen, pipes, trace, self._watch)
+
     async def sweep(self, run: RunId) -> None:
-        await leftovers.end(Trace(run), grace_s=0)
+        cgroup = self._cgroups.of(run) if self._cgroups is not None else None
+        await leftovers.end(Trace(run, cgroup=cgroup), grace_s=0)
 
 
 def _bytes(text: str) -> bytes:
@@ -215,6 +248,12 @@ def _opened(of: NamespacesOf, held: contextlib.ExitStack) -> list[tuple[str, int
     return found
 
 
+def _held(held: contextlib.ExitStack, fd: int) -> int:
+    """Leave *fd* to *held*, which closes it."""
+    held.callback(os.close, fd)
+    return fd
+
+
 def _order_file(order: stage.Order) -> int:
     fd = os.memfd_create("farhand-order")
     with open(fd, "wb", closefd=False) as file:
@@ -240,174 +279,23 @@ async def _abandon(process: "PosixLaunched") -> None:
     await process.kill(0)
 
 
-class Pipe:
-    """The reading end of a pipe, non-blocking. Watched by the loop only while somebody reads."""
-
-    def __init__(self, fd: int) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._fd = fd
-        self._waiter: asyncio.Future[None] | None = None
-
-    async def read(self) -> bytes:
-        """Return what is there, at most 256 KiB, or wait for it; b"" at the end or when closed."""
-        assert self._waiter is None, "one reader at a time"
-        await asyncio.sleep(0)  # a program that never stops printing must not keep the loop
-        while self._fd >= 0:
-            try:
-                return os.read(self._fd, _READ_BYTES)
-            except BlockingIOError:
-                await self._readable()
-        return b""
-
-    async def _readable(self) -> None:
-        self._waiter = self._loop.create_future()
-        self._loop.add_reader(self._fd, self._wake)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-            if self._fd >= 0:
-                self._loop.remove_reader(self._fd)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def release(self) -> int:
-        """Give the descriptor up, and wake whoever reads. Return it, or -1 the second time."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0 and self._waiter is not None:
-            self._loop.remove_reader(fd)
-            self._wake()
-        return fd
-
-    def close(self) -> None:
-        if (fd := self.release()) >= 0:
-            os.close(fd)
-
-
-class Feed:
-    """The writing end of a program's stdin: gives it *data*, then end of file.
-
-    A program that reads nothing keeps the bytes waiting; one that closes its stdin ends it.
-    """
-
-    def __init__(self, fd: int, data: bytes) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._fd = fd
-        self._left = memoryview(data)
-
-    def start(self) -> None:
-        """Write what fits; the loop writes the rest."""
-        self._write()
-        if self._fd >= 0:
-            self._loop.add_writer(self._fd, self._write)
-
-    def _write(self) -> None:
-        try:
-            while self._left:
-                self._left = self._left[os.write(self._fd, self._left) :]
-        except BlockingIOError:
-            return
-        except OSError:  # it reads no further: EPIPE
-            pass
-        self.close()
-
-    def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            self._loop.remove_writer(fd)
-            os.close(fd)
-
-
-class Pipes:
-    """The three pipes of a program: our ends, and for an instant its own."""
-
-    def __init__(self, stdin: bytes) -> None:
-        self._theirs: list[int] = []
-        self._ours: list[Pipe | Feed] = []
-        self.feed: Feed | None = None
-        try:
-            if stdin:
-                theirs, ours = self._pipe(len(stdin))
-                self.feed = Feed(ours, stdin)
-                self._ours.append(self.feed)
-            else:
-                theirs = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            self._theirs.append(theirs)
-            self.stdout, self.stderr = self._output(), self._output()
-        except OSError as exc:
-            self.close()
-            text = f"no pipes for the program: {os.strerror(exc.errno or 0)}"
-            raise LaunchFailed(Why.SPAWN_FAILED, text) from exc
-
-    def _pipe(self, size: int) -> tuple[int, int]:
-        read, write = os.pipe2(os.O_CLOEXEC)
-        if size > _PIPE_DEFAULT:
-            with contextlib.suppress(OSError):  # beyond this user's share of pipe memory
-                fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, min(size, _PIPE_BYTES))
-        return read, write
-
-    def _output(self) -> Pipe:
-        read, write = self._pipe(_PIPE_BYTES)
-        self._theirs.append(write)
-        os.set_blocking(read, False)
-        pipe = Pipe(read)
-        self._ours.append(pipe)
-        return pipe
-
-    def start(
-        self,
-        argv: tuple[bytes | str, ...],
-        *,
-        env: dict[bytes, bytes],
-        cwd: bytes | None = None,
-        pass_fds: tuple[int, ...] = (),
-    ) -> "subprocess.Popen[bytes]":
-        """Start the program with these pipes. Raises OSError."""
-        stdin, stdout, stderr = self._theirs
-        popen = subprocess.Popen(
-            argv,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=env,
-            cwd=cwd,
-            umask=_UMASK,
-            start_new_session=True,
-            pass_fds=pass_fds,
-        )
-        self._close_theirs()
-        if self.feed is not None:
-            os.set_blocking(self.feed._fd, False)
-            self.feed.start()
-        return popen
-
-    def _close_theirs(self) -> None:
-        while self._theirs:
-            os.close(self._theirs.pop())
-
-    def close(self) -> None:
-        """Close all that is open. May be called more than once."""
-        self._close_theirs()
-        for end in self._ours:
-            end.close()
-
-
 class PosixLaunched:
     """A started program of this host."""
 
     def __init__(
-        self, launch: Launch, popen: "subprocess.Popen[bytes]", pipes: Pipes, watch: Watch
+        self, popen: "subprocess.Popen[bytes]", pipes: Pipes, trace: Trace, watch: Watch
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._popen = popen
         self._pipes = pipes
         self._began = self._loop.time()
         self._own_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        self._trace = Trace(launch.run, procfs.stat(popen.pid))
+        self._trace = trace
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
-        watch(popen.pid, self._on_end)
+        try:
+            watch(popen.pid, self._on_end)
+        except OSError:  # no descriptor is left for it
+            watch_by_thread(popen.pid, self._on_end)
 
     @property
     def pid(self) -> int:
@@ -426,6 +314,7 @@ class PosixLaunched:
 
     def close(self) -> None:
         self._pipes.close()
+        self._trace.forget()
 
     def _age_s(self) -> float:
         return self._loop.time() - self._began

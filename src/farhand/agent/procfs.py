@@ -88,6 +88,11 @@ def pids(root: str = PROC) -> Iterator[int]:
             yield int(name)
 
 
+def children(pid: int, root: str = PROC) -> Iterator[int]:
+    """Yield the ids of the children of a process's first thread. Raises OSError."""
+    yield from map(int, read(f"{root}/{pid}/task/{pid}/children").split())
+
+
 def environ(pid: int, root: str = PROC) -> bytes | None:
     r"""Return the environment the program began with, `NAME=value\0…`; None if unreadable.
 

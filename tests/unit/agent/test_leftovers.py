@@ -32,7 +32,7 @@ async def living(trace: Trace) -> set[int]:
 async def test_marks_sessions_groups_and_parents_tell_what_belongs_to_a_run(
     tmp_path: Path,
 ) -> None:
-    trace = Trace(RUN, leader(tmp_path), str(tmp_path))
+    trace = Trace(RUN, leader(tmp_path), root=str(tmp_path))
     write(
         tmp_path,
         Process(pid=101, sid=100, started=1001),
@@ -47,7 +47,7 @@ async def test_marks_sessions_groups_and_parents_tell_what_belongs_to_a_run(
 
 
 async def test_others_do_not_belong_to_it(tmp_path: Path) -> None:
-    trace = Trace(RUN, leader(tmp_path), str(tmp_path))
+    trace = Trace(RUN, leader(tmp_path), root=str(tmp_path))
     other = MARKED.replace(b"02q", b"02r")
     write(
         tmp_path,
@@ -65,7 +65,7 @@ async def test_others_do_not_belong_to_it(tmp_path: Path) -> None:
 
 
 async def test_the_id_of_a_leader_that_ended_may_belong_to_another(tmp_path: Path) -> None:
-    trace = Trace(RUN, leader(tmp_path), str(tmp_path))
+    trace = Trace(RUN, leader(tmp_path), root=str(tmp_path))
     (tmp_path / "100").rename(tmp_path / "gone")
     write(
         tmp_path,
@@ -84,7 +84,7 @@ async def test_without_a_leader_the_mark_alone_counts(tmp_path: Path) -> None:
 
 async def test_few_new_ids_are_asked_one_by_one(tmp_path: Path) -> None:
     """What has no new id is not even looked at."""
-    trace = Trace(RUN, leader(tmp_path), str(tmp_path))
+    trace = Trace(RUN, leader(tmp_path), root=str(tmp_path))
     write(
         tmp_path,
         Process(pid=90, environ=MARKED, started=2000),
@@ -102,7 +102,7 @@ async def test_few_new_ids_are_asked_one_by_one(tmp_path: Path) -> None:
 async def test_ids_that_may_have_wrapped_or_are_many_are_all_looked_at(
     tmp_path: Path, last: str
 ) -> None:
-    trace = Trace(RUN, leader(tmp_path), str(tmp_path))
+    trace = Trace(RUN, leader(tmp_path), root=str(tmp_path))
     write(tmp_path, Process(pid=90, environ=MARKED, started=2000))
     (tmp_path / "sys/kernel").mkdir(parents=True)
     (tmp_path / "sys/kernel/ns_last_pid").write_text(last)
