@@ -19,9 +19,10 @@ from bench.figures import AtMost, BenchError, Figure, median
 from bench.scale import Site
 from farhand.agent.catalogue import Catalogue
 from farhand.agent.daemon import boot_id
-from farhand.agent.executor import Executor, ScriptFiles
+from farhand.agent.executor import Executor
 from farhand.agent.journal import Journal
 from farhand.agent.process import PosixLauncher
+from farhand.agent.scripts import ScriptFiles
 from farhand.boot.clock import SystemClock
 from farhand.controller.ids import new_run
 from farhand.domain.job import Argv, JobSpec

@@ -161,6 +161,17 @@ def test_detach_gives_an_id_that_jobs_and_runs_know(here: Plant) -> None:
     assert b"later\n" == done.stdout
 
 
+def test_a_held_job_waits_for_its_release(here: Plant) -> None:
+    held = here.farhand("run", "--hold", "web-1", "--", "echo", "released")
+    job = held.stdout.decode().strip()
+    before = here.lines("runs", "--job", job)[0]["state"]
+    assert 0 == here.farhand("jobs", "release", job).returncode
+    done = here.farhand("jobs", "follow", job)
+
+    assert "held" == before
+    assert b"released\n" == done.stdout
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "says"),
     [

@@ -26,6 +26,7 @@ GET    /jobs/{job}/events     text/event-stream, from the beginning, or behind `
                               A comment every 15 s. Output may come in pieces, of which only the
                               last has an `id`: after a reconnect drop bytes below the offset you
                               have. `event: error` with a Problem precedes a forced close
+POST   /jobs/{job}/release    202 JobBrief; sends what `hold` held; may be repeated
 POST   /jobs/{job}/cancel     202 JobBrief; may be repeated
 GET    /runs?job=&agent=&state=   list of Run; agent is an id or a name, state may be repeated.
                               Of one job: in the order they were made; else newest first
@@ -132,6 +133,7 @@ class _JobAsked(Asked):
     nice: int | None = Field(None, ge=-20, le=19)
     rlimits: dict[str, int] | None = Field(None, examples=[{"nofile": 1024}])
     keep_children: bool | None = Field(None, description="Leave what the program left behind.")
+    hold: bool | None = Field(None, description="Send nothing before the job is released.")
 
 
 class ArgvJob(_JobAsked):

@@ -38,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     output = _action(verbs, "output", "what is stored of its output now")
     output.add_argument("--no-prefix", action="store_true", help="no host in front of lines")
     output.add_argument("--stderr", action="store_true", help="what went to stderr")
+    _action(verbs, "release", "send the runs of a job that is held")
     _action(verbs, "cancel", "end every run of it that is not over")
 
 
@@ -65,6 +66,8 @@ def execute(args: argparse.Namespace) -> int:
                 return _follow(client, args)
             case "output":
                 _output(client, args)
+            case "release":
+                _show(client.release_job(args.job), [], as_json=args.json)
             case "cancel":
                 _show(client.cancel_job(args.job), [], as_json=args.json)
             case _:

@@ -71,6 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--idempotency-key", metavar="KEY", help="the same key is the same job")
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--detach", action="store_true", help="print the job's id and leave")
+    shown.add_argument("--hold", action="store_true", help="as --detach; `jobs release` sends it")
     shown.add_argument("--json", action="store_true", help="one JSON object a line")
     shown.add_argument("--no-prefix", action="store_true", help="no host in front of lines")
     shown.add_argument("-q", "--quiet", action="store_true", help="output alone, no notes")
@@ -82,7 +83,7 @@ def execute(args: argparse.Namespace) -> int:
     argv: list[str] | None = args.remote
     with connection(args) as client:
         job = client.submit(argv, **options)
-        if args.detach:
+        if args.detach or args.hold:
             if args.json:
                 JsonLines().submitted(job)
             else:
@@ -118,6 +119,8 @@ def _options(args: argparse.Namespace) -> JobOptions:
         options["params"] = dict(args.param)
     if args.env:
         options["env"] = dict(args.env)
+    if args.hold:
+        options["hold"] = True
     if args.keep_children:
         options["keep_children"] = True
     if args.rlimit:

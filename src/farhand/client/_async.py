@@ -150,6 +150,10 @@ class AsyncClient:
         """Tell all jobs, newest first."""
         return self._pages(calls.jobs)
 
+    async def release_job(self, job: str) -> Job:
+        """Send the runs of a job that was submitted with `hold`; raise NotFound."""
+        return await self._send(calls.release_job(job))
+
     async def cancel_job(self, job: str) -> Job:
         """Ask that every run of a job that is not over be ended."""
         return await self._send(calls.cancel_job(job))

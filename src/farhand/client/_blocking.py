@@ -139,6 +139,10 @@ class Client:
         """Yield all jobs, newest first."""
         return self._pages(calls.jobs)
 
+    def release_job(self, job: str) -> Job:
+        """Send the runs of a job that was submitted with `hold`; raise NotFound."""
+        return self._send(calls.release_job(job))
+
     def cancel_job(self, job: str) -> Job:
         """Ask that every run of a job that is not over be ended; raise NotFound."""
         return self._send(calls.cancel_job(job))

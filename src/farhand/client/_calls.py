@@ -76,7 +76,8 @@ class JobOptions(TypedDict, total=False):
 
     What to run: *argv* as the argument, or *script* (text), or *command* (ident) with *params*.
     Where: *names* (names, ids or `IP-MAC`), or *selector*, or *all_agents*. *stdin* bytes;
-    *namespaces_of* is (pid, kinds); *output_limit_bytes* of each stream; times in seconds.
+    *namespaces_of* is (pid, kinds); *output_limit_bytes* of each stream; times in seconds. With
+    *hold* nothing is sent before `release_job`.
     """
 
     script: str | None
@@ -96,12 +97,13 @@ class JobOptions(TypedDict, total=False):
     nice: int | None
     rlimits: Mapping[str, int] | None
     keep_children: bool | None
+    hold: bool | None
     idempotency_key: str | None
 
 
 _PLAIN: Final = (
     *("script", "command", "params", "env", "cwd", "user", "timeout_s", "queue_ttl_s"),
-    *("output_limit_bytes", "nice", "rlimits", "keep_children"),
+    *("output_limit_bytes", "nice", "rlimits", "keep_children", "hold"),
 )
 
 
@@ -220,6 +222,11 @@ def get_job(job: str) -> Call[Job]:
 def jobs(cursor: str | None, limit: int = PAGE) -> Call[Page[Job]]:
     """Ask for a page of jobs, newest first."""
     return _sending("GET", path_of("jobs", cursor=cursor, limit=limit), page_of(read_job))
+
+
+def release_job(job: str) -> Call[Job]:
+    """Ask that the runs of a held job be sent."""
+    return _sending("POST", path_of("jobs", job, "release"), read_job)
 
 
 def cancel_job(job: str) -> Call[Job]:

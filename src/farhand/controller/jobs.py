@@ -76,8 +76,11 @@ class Jobs:
         by: str,
         key: str | None = None,
         digest: str = "",
+        hold: bool = False,
     ) -> Submitted:
         """Accept a job for *targets*; the same *key* of the same caller is the same job.
+
+        With *hold* its runs are held until `release`.
 
         Raises InvalidJob, NoTargets, TooManyTargets, UnknownAgent, AmbiguousName,
         UnknownCommand, InvalidParameter, IdempotencyConflict, StoreUnavailable.
@@ -87,25 +90,28 @@ class Jobs:
         check_target_count(len(agents), self._limits)
         refusals = await self._refusals(spec, agents)
         now = self._clock.wall()
+        state = RunState.HELD if hold else RunState.QUEUED
         job = Job(
             id=new_job(),
             spec=spec,
             targets=_text(targets),
             by=by,
             created_at=now,
-            counts={RunState.QUEUED: len(agents)},
+            counts={state: len(agents)},
         )
-        runs = [self._run(job, agent, now) for agent in agents]
+        runs = [self._run(job, agent, state) for agent in agents]
         until = now + self._limits.idempotency_s
         repeat = Repeat(by=by, key=key, digest=digest, until=until) if key is not None else None
         return await self._write(job, runs, refusals, repeat)
 
-    def _run(self, job: Job, agent: Agent, now: float) -> Run:
+    def _run(self, job: Job, agent: Agent, state: RunState) -> Run:
+        now = job.created_at
         return Run(
             id=new_run(),
             job=job.id,
             agent=agent.id,
             agent_name=agent.name,
+            state=state,
             created_at=now,
             queue_until=now + job.spec.queue_ttl_s,
             timeout_s=job.spec.timeout_s,
@@ -118,32 +124,61 @@ class Jobs:
         (outcome,) = await self._store.apply([added])
         if isinstance(outcome, Repeated):
             return await self._before(outcome)
+        record = Record(
+            at=job.created_at,
+            by=job.by,
+            action="job.submitted",
+            subject=job.id,
+            facts={"targets": job.targets, "runs": len(runs)},
+        )
+        queued = [run for run in runs if run.state is RunState.QUEUED]
+        moved = await self._send(job, queued, refusals, [record])
+        self._sessions.hint([job.id])
+        return Submitted(job, [moved.get(run.id, run) for run in runs], repeated=False)
+
+    async def _send(
+        self, job: Job, runs: list[Run], refusals: dict[str, "_Refusal"], more: list[Change]
+    ) -> dict[RunId, Run]:
+        """Deliver queued runs but for those that are refused; return these as they are now."""
         self._sessions.deliver(job, (run for run in runs if run.agent not in refusals))
-        changes: list[Change] = [
-            Record(
-                at=job.created_at,
-                by=job.by,
-                action="job.submitted",
-                subject=job.id,
-                facts={"targets": job.targets, "runs": len(runs)},
-            )
-        ]
-        refused = [run for run in runs if run.agent in refusals]
-        changes += [
+        at = self._clock.wall()
+        changes = more + [
             MoveRun(
                 run=run.id,
                 expect=frozenset({RunState.QUEUED}),
                 to=RunState.REFUSED,
-                at=job.created_at,
+                at=at,
                 why=refusals[run.agent].why,
                 message=refusals[run.agent].message,
             )
-            for run in refused
+            for run in runs
+            if run.agent in refusals
         ]
         outcomes = await self._store.apply(changes)
-        moved = {o.run.id: o.run for o in outcomes if isinstance(o, Moved)}
-        self._sessions.hint([job.id])
-        return Submitted(job, [moved.get(run.id, run) for run in runs], repeated=False)
+        return {o.run.id: o.run for o in outcomes if isinstance(o, Moved)}
+
+    async def release(self, job: JobId, *, by: str) -> Job:
+        """Queue the runs of a job that are held; their queue TTL starts now. Raises UnknownJob."""
+        found = await self._store.job(job) if is_id("job", job) else None
+        if found is None:
+            raise UnknownJob(f"there is no job {job}")
+        now = self._clock.wall()
+        held = [run for run in await self._runs(job) if run.state is RunState.HELD]
+        changes = [
+            MoveRun(run=run.id, expect=frozenset({RunState.HELD}), to=RunState.QUEUED, at=now)
+            for run in held
+        ]
+        outcomes = await self._store.apply(changes)
+        queued = [outcome.run for outcome in outcomes if isinstance(outcome, Moved)]
+        agents = [agent for run in queued if (agent := await self._store.agent(run.agent))]
+        try:
+            refusals = await self._refusals(found.spec, agents)
+        except (UnknownCommand, InvalidParameter):
+            refusals = {}  # each agent says so itself
+        record = Record(at=now, by=by, action="job.released", subject=job)
+        await self._send(found, queued, refusals, [record])
+        self._sessions.hint([job])
+        return await self._store.job(job) or found
 
     async def _before(self, repeated: Repeated) -> Submitted:
         """The job that this key made the first time."""

@@ -73,6 +73,7 @@ async def submit_job(
         by=here.name,
         key=idempotency_key,
         digest=reading.digest(asked) if idempotency_key else "",
+        hold=bool(asked.hold),
     )
     job = submitted.job
     headers = {"Location": f"{VERSION_ONE}/jobs/{job.id}"}
@@ -148,6 +149,18 @@ async def get_job(here: Here, job: str) -> Json:
     found = await _found(here, job)
     page = await here.tenant.store.runs(RunFilter(job=found.id), limit=_RUNS_SHOWN)
     return Json(writing.job_whole(found, page.items, page.next))
+
+
+@router.post(
+    "/jobs/{job}/release",
+    operation_id="releaseJob",
+    status_code=202,
+    responses={202: {"model": JobBrief}},
+)
+async def release_job(here: Here, job: str) -> Json:
+    """Send the runs of a job that was submitted with `hold`; asking again changes nothing."""
+    found = await _found(here, job)
+    return Json(writing.job_brief(await here.tenant.jobs.release(found.id, by=here.name)), 202)
 
 
 @router.post(

@@ -1,10 +1,13 @@
 """Jobs are taken whole or refused whole."""
 
+from dataclasses import replace
+
 import pytest
 
 from farhand.domain.command import Command, Param, ParamType
 from farhand.domain.ids import JobId, RunId
 from farhand.domain.job import AllAgents, Argv, CommandCall, JobSpec, Names
+from farhand.domain.limits import DEFAULTS
 from farhand.domain.messages import CancelRun, StartRun
 from farhand.domain.run import RunState, Why
 from farhand.domain.selector import Selector
@@ -21,7 +24,7 @@ from farhand.errors import (
     UnknownJob,
     UnknownRun,
 )
-from farhand.testing import World, hang, settle
+from farhand.testing import ManualClock, World, hang, settle
 
 TRUE = JobSpec(what=Argv(("true",)))
 PING = Command(
@@ -198,3 +201,32 @@ async def test_a_job_is_audited_with_its_caller() -> None:
         assert ("test", "job.submitted", submitted.job.id) in [
             (record.by, record.action, record.subject) for record in records
         ]
+
+
+async def test_a_held_job_is_sent_when_it_is_released_and_not_before() -> None:
+    clock, limits = ManualClock(), replace(DEFAULTS, inactivity_s=1e9)
+    async with World.start(clock, agents=["web-1", "web-2"], limits=limits) as world:
+        jobs = world.tenant.jobs
+        held = await jobs.submit(TRUE, AllAgents(), by="me", hold=True)
+        await clock.advance(TRUE.queue_ttl_s + 10)
+        before = {(await world.run(run)).state for run in held.runs}
+        drained = world.agent("web-2").id
+        assert drained is not None
+        await world.tenant.agents.edit(drained, by="me", drained=True)
+        await jobs.release(held.job.id, by="me")
+        await settle()
+        await jobs.release(held.job.id, by="me")
+        after = {run.agent_name: (await world.run(run)).state for run in held.runs}
+
+        assert {RunState.HELD} == before
+        assert {"web-1": RunState.SUCCEEDED, "web-2": RunState.REFUSED} == after
+
+
+async def test_a_held_job_can_be_cancelled() -> None:
+    async with World.start(agents=["web-1"]) as world:
+        held = await world.tenant.jobs.submit(TRUE, AllAgents(), by="me", hold=True)
+        await world.tenant.jobs.cancel_job(held.job.id, by="me")
+        await world.tenant.jobs.release(held.job.id, by="me")
+
+        assert RunState.CANCELLED is (await world.run(held.runs[0])).state
+        assert [] == world.agent("web-1").orders(StartRun)
