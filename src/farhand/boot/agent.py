@@ -26,6 +26,7 @@ from farhand.boot.process import (
     EXIT_OK,
     LEVELS,
     complain,
+    pass_on_no_ignored_signals,
     run,
     set_up_logging,
     stopping_on_signals,
@@ -202,6 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = configuration(given, env)
         set_up_logging(config.log_level)
+        pass_on_no_ignored_signals()
         return run(serve(config, env), fast_loop=False)
     except FarhandError as exc:
         return complain(exc)

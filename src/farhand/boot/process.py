@@ -46,6 +46,22 @@ def allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def pass_on_no_ignored_signals() -> None:
+    """Let programs that are started begin with every signal at its default.
+
+    What a process ignores its children ignore too: an agent behind `nohup` or `&` would give runs
+    that no SIGHUP and no SIGINT ends. A handler that does nothing is not passed on.
+    """
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(number, _unheeded)
+
+
+def _unheeded(number: int, frame: object) -> None:
+    """Do nothing, as if the signal were ignored."""
+
+
 @contextmanager
 def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Call *stop* on SIGTERM and SIGINT; a second one ends the process at once."""

@@ -159,3 +159,15 @@ def started(code: str) -> "subprocess.Popen[str]":
 def line(process: "subprocess.Popen[str]") -> str:
     assert process.stdout is not None
     return process.stdout.readline()
+
+
+def test_programs_do_not_inherit_what_the_agent_was_started_to_ignore() -> None:
+    code = (
+        "import signal, subprocess; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
+        "from farhand.boot.process import pass_on_no_ignored_signals as go; go();"
+        "import os; os.kill(os.getpid(), signal.SIGHUP);"
+        "subprocess.run(['grep', 'SigIgn', '/proc/self/status'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert 0 == int(done.stdout.split()[1], 16) & 1
