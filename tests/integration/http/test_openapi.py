@@ -140,4 +140,5 @@ def test_whatever_is_asked_the_answer_is_as_described(
 
         ask()
 
-    assert {200, 202, 204, 400, 404, 503} <= told
+    # What chance is sure to bring; 204 and 503 have tests of their own.
+    assert {200, 202, 400, 404} <= told
