@@ -291,6 +291,11 @@ class Executor:
             return
         try:
             await self._attend(held, spec, process, self._time_limit(spec, resolved))
+        except Exception:  # one run that cannot be attended to must not end the others
+            log.exception("%s could not be attended to", held.run)
+            await self._launcher.sweep(held.run)
+            told = "the agent failed while it ran, and killed it; its log says more"
+            await self._end(held, Ending(why=Why.AGENT_FAILED, message=told))
         finally:
             process.close()
 
@@ -338,19 +343,22 @@ class Executor:
             for pump in pumps:
                 pump.task = tasks.create_task(pump.carry(), name=f"pump-{held.run}")
             leader = tasks.create_task(process.wait(), name=f"wait-{held.run}")
-            await self._until_end(held, leader, limit_s)
-            if held.cause is not None:
+            cause = await self._until_end(held, leader, limit_s)
+            if cause is not None:
                 await process.kill(held.grace_s)
             exit_ = await leader
-            if held.cause is None and not spec.keep_children:
+            if cause is None and not spec.keep_children:
                 await process.kill(self._limits.kill_grace_s)
             await self._drain(pumps)
-        await self._end(held, _ending_of(held, exit_, self._clock.now() - began))
+        await self._end(held, _ending_of(cause, exit_, self._clock.now() - began))
 
     async def _until_end(
         self, held: HeldEntry, leader: "asyncio.Task[Exit]", limit_s: float
-    ) -> None:
-        """Wait for the leader's end, a wish to end it, or its time limit."""
+    ) -> Why | None:
+        """Wait for the leader's end, a wish to end it, or its time limit; return which of these.
+
+        None is its own end, which counts when it came first, whatever is asked afterwards.
+        """
         stop = asyncio.ensure_future(held.stop.wait())  # noqa: TID251  # ends here, below
         try:
             done, _ = await asyncio.wait(
@@ -360,8 +368,7 @@ class Executor:
             stop.cancel()
         if not done:
             held.ask_to_end(Why.TIME_LIMIT, self._limits.kill_grace_s)
-        if leader in done:
-            held.cause = None
+        return None if leader in done else held.cause
 
     async def _drain(self, pumps: "list[_Pump]") -> None:
         """Read what is left in the pipes; one that somebody still holds is left after a while."""
@@ -461,8 +468,8 @@ class _Pump:
             self._wake()
 
 
-def _ending_of(held: HeldEntry, exit_: Exit, duration_s: float) -> Ending:
-    why = held.cause or (Why.EXIT if exit_.signal is None else Why.SIGNAL)
+def _ending_of(cause: Why | None, exit_: Exit, duration_s: float) -> Ending:
+    why = cause or (Why.EXIT if exit_.signal is None else Why.SIGNAL)
     return Ending(
         why=why,
         message=_TOLD.get(why, ""),

@@ -74,6 +74,7 @@ class Why(StrEnum):
     SPAWN_FAILED = "spawn_failed"
     AGENT_RESTARTED = "agent_restarted"
     AGENT_STOPPED = "agent_stopped"
+    AGENT_FAILED = "agent_failed"
     OUTPUT_CORRUPT = "output_corrupt"
     NO_CANCEL = "no_cancel"
     CONTACT_LOST = "contact_lost"

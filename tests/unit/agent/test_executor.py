@@ -33,8 +33,9 @@ from farhand.domain.output import StreamName
 from farhand.domain.policy import AgentPolicy
 from farhand.domain.run import RunState, Why
 from farhand.errors import InvalidParameter, UnknownCommand
+from farhand.ports import Launch
 from farhand.testing import ManualClock, settle
-from farhand.testing.launcher import FakeLauncher, FakeProcess
+from farhand.testing.launcher import FakeLaunched, FakeLauncher, FakeProcess
 from tests.until import until
 
 RUN = RunId("run_01h455vb4pex5vsknk084sn02q")
@@ -449,3 +450,49 @@ async def test_a_script_is_run_by_its_first_line_and_leaves_no_file(tmp_path: Pa
 
         assert ("/usr/bin/env", "python3") == seen[0][:2]
         await until(lambda: not list((tmp_path / "scripts").iterdir()))
+
+
+async def test_a_cancel_that_comes_behind_the_end_changes_nothing(tmp_path: Path) -> None:
+    async def leave(process: FakeProcess) -> int:
+        process.leave_behind(stubborn)
+        return 0
+
+    async def stubborn(process: FakeProcess) -> int:
+        process.trap()
+        return await process.block()
+
+    limits = replace(AGENT_DEFAULTS, kill_grace_s=0.2)
+    async with bench(tmp_path, launcher=FakeLauncher({"leave": leave}), limits=limits) as it:
+        it.start("leave")
+        await it.heard(RunStarted)
+        await settle()
+        it.executor.handle(CancelRun(RUN, 0.01))
+        end = await it.heard(RunEnded)
+
+        assert isinstance(end, RunEnded)
+        assert (RunState.SUCCEEDED, Why.EXIT) == (end.ending.state, end.ending.why)
+
+
+async def test_a_fault_of_the_agent_ends_one_run_and_not_the_others(tmp_path: Path) -> None:
+    class Faulty(FakeLaunched):
+        async def read(self, stream: StreamName) -> bytes:
+            raise RuntimeError(f"no {stream} today")
+
+    class FaultyLauncher(FakeLauncher):
+        async def launch(self, launch: Launch) -> FakeLaunched:
+            launched = await super().launch(launch)
+            if launch.run == RUN:
+                launched.__class__ = Faulty
+            return launched
+
+    async with bench(tmp_path, launcher=FaultyLauncher()) as it:
+        it.start("sleep")
+        end = await it.heard(RunEnded)
+        assert isinstance(end, RunEnded)
+        assert (RunState.FAILED, Why.AGENT_FAILED) == (end.ending.state, end.ending.why)
+        it.said.clear()
+        it.start("echo", "fine", run=OTHER)
+        await it.heard(RunEnded)
+
+        assert b"fine\n" == it.output()
+        assert 0 == it.launcher.living(RUN)
