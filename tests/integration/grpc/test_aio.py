@@ -17,8 +17,8 @@ from tests.integration.grpc.world import (
     Place,
     Seen,
     raw_server,
-    until,
 )
+from tests.until import until
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,

@@ -22,8 +22,8 @@ from tests.integration.grpc.world import (
     Client,
     Seen,
     raw_server,
-    until,
 )
+from tests.until import until
 
 KIB = 1024
 TIGHT = LinkLimits(

@@ -29,8 +29,8 @@ from tests.integration.grpc.world import (
     Place,
     Seen,
     raw_server,
-    until,
 )
+from tests.until import until
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -30,8 +30,8 @@ from tests.integration.grpc.world import (
     Place,
     Seen,
     raw_server,
-    until,
 )
+from tests.until import until
 
 
 async def test_a_handler_that_raises_ends_its_call_and_nothing_else(

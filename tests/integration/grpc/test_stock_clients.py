@@ -24,8 +24,8 @@ from tests.integration.grpc.world import (
     MIB,
     TRAILERS,
     Place,
-    until,
 )
+from tests.until import until
 
 OPTIONS = [
     ("grpc.max_receive_message_length", 64 * MIB),

@@ -27,8 +27,8 @@ from tests.integration.grpc.world import (
     ROOMY,
     Certificates,
     Client,
-    until,
 )
+from tests.until import until
 
 OPTIONS = [
     ("grpc.max_receive_message_length", 64 * MIB),

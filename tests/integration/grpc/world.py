@@ -32,13 +32,6 @@ MESSAGE = "no — 100 % ünïcode"
 TRAILERS: Metadata = (("kept", "a b"), ("kept-bin", b"\x00\xff\x7f"))
 
 
-async def until(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
-    """Wait for something that the loop brings about; a deadline, never a fixed sleep."""
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110  # grpcio's threads set no asyncio.Event
-            await asyncio.sleep(0.002)
-
-
 @dataclass
 class Seen:
     """What the handlers of a server went through."""

@@ -8,7 +8,6 @@ Changes none of them. What looks like a secret in an environment is not shown.
 import os
 import pwd
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ from farhand.agent.probe.main import ProbeFailed
 from farhand.agent.probe.table import duration, show, size
 from farhand.agent.procfs import Stat
 
+_DETACH_S: Final = 5.0
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _COMMAND: Final = 200
@@ -122,8 +122,12 @@ def strace(*, pid: str, seconds: str) -> None:
     try:
         code = tracer.wait(float(seconds))
     except subprocess.TimeoutExpired:
-        tracer.send_signal(signal.SIGINT)  # it detaches
-        tracer.wait()
+        tracer.terminate()  # it detaches; SIGINT may be ignored here, behind nohup or &
+        try:
+            tracer.wait(_DETACH_S)
+        except subprocess.TimeoutExpired:
+            tracer.kill()  # the kernel lets go of what it traced
+            tracer.wait()
         return
     if code != 0:
         raise ProbeFailed(f"strace ended with exit code {code}")
