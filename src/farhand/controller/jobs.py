@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from farhand.controller.ids import new_job, new_run
+from farhand.controller.paging import pages
 from farhand.controller.sessions import Sessions
 from farhand.domain.agent import Agent
 from farhand.domain.ids import JobId, RunId, is_id
@@ -159,9 +160,7 @@ class Jobs:
 
     async def release(self, job: JobId, *, by: str) -> Job:
         """Queue the runs of a job that are held; their queue TTL starts now. Raises UnknownJob."""
-        found = await self._store.job(job) if is_id("job", job) else None
-        if found is None:
-            raise UnknownJob(f"there is no job {job}")
+        found = await self._known(job)
         now = self._clock.wall()
         held = [run for run in await self._runs(job) if run.state is RunState.HELD]
         changes = [
@@ -190,14 +189,16 @@ class Jobs:
             raise UnknownJob(f"the job {repeated.job} of this Idempotency-Key was deleted")
         return Submitted(job, await self._runs(repeated.job), repeated=True)
 
+    async def _known(self, job: JobId) -> Job:
+        found = await self._store.job(job) if is_id("job", job) else None
+        if found is None:
+            raise UnknownJob(f"there is no job {job}")
+        return found
+
     async def _runs(self, job: JobId) -> list[Run]:
-        runs: list[Run] = []
-        cursor: str | None = None
-        while True:
-            page = await self._store.runs(RunFilter(job=job), cursor=cursor, limit=1000)
-            runs += page.items
-            if (cursor := page.next) is None:
-                return runs
+        which = RunFilter(job=job)
+        read = pages(lambda cursor: self._store.runs(which, cursor=cursor, limit=1000))
+        return [run async for page in read for run in page]
 
     # --- targets --------------------------------------------------------------------------
 
@@ -227,13 +228,8 @@ class Jobs:
 
     async def agents(self) -> list[Agent]:
         """Every agent of the org."""
-        agents: list[Agent] = []
-        cursor: str | None = None
-        while True:
-            page = await self._store.agents(cursor=cursor, limit=1000)
-            agents += page.items
-            if (cursor := page.next) is None:
-                return agents
+        read = pages(lambda cursor: self._store.agents(cursor=cursor, limit=1000))
+        return [agent async for page in read for agent in page]
 
     async def _named(self, names: Sequence[str]) -> list[Agent]:
         found: dict[str, Agent] = {}
@@ -291,9 +287,7 @@ class Jobs:
 
     async def cancel_job(self, job: JobId, *, by: str) -> Job:
         """Ask every run of a job that has not ended to end. Raises UnknownJob."""
-        found = await self._store.job(job) if is_id("job", job) else None
-        if found is None:
-            raise UnknownJob(f"there is no job {job}")
+        found = await self._known(job)
         now = self._clock.wall()
         await self._store.apply(
             [CancelJob(job=job, at=now), Record(at=now, by=by, action="job.cancelled", subject=job)]

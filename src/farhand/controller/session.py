@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import structlog
 
 from farhand.controller.output import verify
+from farhand.controller.paging import pages
 from farhand.domain.ids import AgentId, JobId, RunId
 from farhand.domain.job import Job
 from farhand.domain.limits import Limits
@@ -427,14 +428,9 @@ class Session:
         await self._commit([Start(run) for run in await self._runs(_QUEUED)])
 
     async def _runs(self, states: frozenset[RunState]) -> list[Run]:
-        found: list[Run] = []
-        cursor: str | None = None
-        which = RunFilter(agent=self.agent, states=states)
-        while True:
-            page = await self._home.store.runs(which, cursor=cursor, limit=500)
-            found += page.items
-            if (cursor := page.next) is None:
-                return found
+        which, store = RunFilter(agent=self.agent, states=states), self._home.store
+        read = pages(lambda cursor: store.runs(which, cursor=cursor, limit=500))
+        return [run async for page in read for run in page]
 
     async def _resume(self, run: Run) -> None:
         offsets = await self._home.store.offsets(run.id)

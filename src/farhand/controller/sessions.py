@@ -12,6 +12,7 @@ from typing import Final, Self
 import structlog
 
 from farhand.controller.enrolment import Admission, Enrolment
+from farhand.controller.paging import pages
 from farhand.controller.session import Session
 from farhand.domain.agent import Liveness
 from farhand.domain.command import Command
@@ -215,9 +216,8 @@ class Sessions:
 
     async def adopt(self) -> None:
         """At the start: whoever is said to be online lost its stream with the last process."""
-        cursor: str | None = None
-        while True:
-            page = await self.store.agents(cursor=cursor, limit=1000)
+        read = pages(lambda cursor: self.store.agents(cursor=cursor, limit=1000))
+        async for page in read:
             stale = [
                 SetLiveness(
                     agent=agent.id,
@@ -225,13 +225,11 @@ class Sessions:
                     liveness=Liveness.SUSPECT,
                     at=agent.last_seen_at,
                 )
-                for agent in page.items
+                for agent in page
                 if agent.liveness is Liveness.ONLINE and agent.id not in self._live
             ]
             if stale:
                 await self.store.apply(stale)
-            if (cursor := page.next) is None:
-                return
 
     # --- work -----------------------------------------------------------------------------
 
