@@ -1,6 +1,7 @@
 """Fakes for everything that farhand meets, public and complete: a clock, agents, a world.
 
-Nothing here sleeps, opens a socket or starts a process.
+Nothing here sleeps, opens a socket or starts a process; `farhand.testing.proxy`, a network with
+faults for real processes, is apart for that reason.
 """
 
 from farhand.testing.agent import (
