@@ -9,8 +9,8 @@ import contextlib
 import logging
 import random
 import ssl
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from farhand.domain.ids import AgentId
@@ -66,14 +66,41 @@ class Address:
         return f"{host}:{self.port}"
 
 
+class Connected(Protocol):
+    """A connection on which calls can be opened (`farhand.wire.grpc.Connection`)."""
+
+    def open(self, path: str, factory: Callable[[Call], Handler]) -> Call: ...
+    def close(self) -> None: ...
+    async def wait_closed(self) -> str: ...
+
+
+class Connect(Protocol):
+    """Makes a connection to a controller. Raises LinkError or OSError."""
+
+    async def __call__(
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None,
+        proxy: HttpProxy | None,
+        limits: LinkLimits,
+    ) -> Connected: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dial:
-    """How controllers are reached: their addresses in turn, TLS, and a proxy where one is set."""
+    """How controllers are reached: their addresses in turn, TLS, and a proxy where one is set.
+
+    *connect* makes the connections; *rng* spreads what a fleet does at the same time.
+    """
 
     addresses: tuple[Address, ...]
     tls: ssl.SSLContext | None = None
     proxy: HttpProxy | None = None
     limits: LinkLimits
+    connect: Connect = connect
+    rng: random.Random = field(default_factory=random.Random)
 
 
 class Work(Protocol):
@@ -192,7 +219,7 @@ class Link:
         self._work = work
         self._clock = clock
         self._limits = limits
-        self._rng = random.Random()  # noqa: S311  # spreads load, keeps no secret
+        self._rng = dial.rng
         self._backoff = Backoff(limits, clock, self._rng)
         self._stream: _Stream | None = None
         self._flushing = False
@@ -228,7 +255,7 @@ class Link:
     async def _visit(self, address: Address) -> float:
         """Connect, serve until the stream ends; return how long the controller says to wait."""
         try:
-            link = await connect(
+            link = await self._dial.connect(
                 address.host,
                 address.port,
                 tls=self._dial.tls,
