@@ -98,6 +98,8 @@ class Connection:
     def __init__(self, proxy: "FaultProxy", client: socket.socket) -> None:
         self.up_bytes = 0
         self.down_bytes = 0
+        self.beginning = bytearray()
+        """The first bytes that the client sent, as many as the proxy was told to keep."""
         self._proxy = proxy
         self._client = client
         self._server: socket.socket | None = None
@@ -216,7 +218,7 @@ class Connection:
                 return False
             piece, data = data[:size], data[size:]
             await asyncio.get_running_loop().sock_sendall(target, piece)
-            self._count(len(piece), up=up)
+            self._count(piece, up=up)
             if not data:
                 return True
             await self._pause(way.pause_s)
@@ -224,11 +226,13 @@ class Connection:
     def _carried(self, *, up: bool) -> int:
         return self.up_bytes if up else self.down_bytes
 
-    def _count(self, sent: int, *, up: bool) -> None:
+    def _count(self, sent: bytes, *, up: bool) -> None:
         if up:
-            self.up_bytes += sent
+            self.up_bytes += len(sent)
+            if (room := self._proxy.keep_bytes - len(self.beginning)) > 0:
+                self.beginning += sent[:room]
         else:
-            self.down_bytes += sent
+            self.down_bytes += len(sent)
 
     async def _pause(self, for_s: float) -> None:
         """Wait so long, or until the faults change."""
@@ -244,7 +248,8 @@ class FaultProxy:
     """Listens inside its `async with` and carries each connection to the server at *to*.
 
     Keeps its address while it refuses, and when *to* is set anew (for connections that follow).
-    Above *connections* at a time, further ones wait in the listener's backlog.
+    Above *connections* at a time, further ones wait in the listener's backlog. Of what each client
+    sends first, *keep_bytes* are kept, so that it can be replayed.
     """
 
     def __init__(
@@ -253,10 +258,12 @@ class FaultProxy:
         *,
         at: tuple[str, int] = ("127.0.0.1", 0),
         connections: int = 4096,
+        keep_bytes: int = 0,
     ) -> None:
         self.to = to
         self._at = at
         self._most = connections
+        self.keep_bytes = keep_bytes
         self._faults = NO_FAULTS
         self._open: dict[Connection, None] = {}
         self._tasks = asyncio.TaskGroup()

@@ -326,6 +326,16 @@ async def test_a_server_that_moved_is_found_and_one_that_is_gone_resets(
         assert b"x" == await read(behind, 1)
 
 
+async def test_what_a_client_sent_first_can_be_kept(server: Server) -> None:
+    async with FaultProxy(server.address, keep_bytes=5) as proxy, dialled(proxy) as (_, writer):
+        behind, _ = await server.next()
+        writer.write(b"hello, world")
+        await read(behind, 12)
+        (connection,) = proxy.connections
+
+        assert b"hello" == bytes(connection.beginning)
+
+
 async def test_an_error_in_the_block_leaves_it_as_it_is(server: Server) -> None:
     with pytest.raises(KeyError):
         async with FaultProxy(server.address), contextlib.AsyncExitStack():
