@@ -31,11 +31,16 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddJob:
-    """Write a job and all its runs. Outcome: `Added`, or `Repeated` when *repeat* is known."""
+    """Write a job and all its runs. Outcome: `Added`, or `Repeated` when *repeat* is known.
+
+    With *open_runs* it is `Full`, and nothing is written, when the org would have more open runs
+    than that.
+    """
 
     job: Job
     runs: tuple[Run, ...]
     repeat: Repeat | None = None
+    open_runs: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +220,13 @@ class Repeated:
 
 
 @dataclass(frozen=True, slots=True)
+class Full:
+    """There would be more open runs than the job may have beside it: how many there are."""
+
+    open_runs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """The run as it is now."""
 
@@ -266,7 +278,7 @@ class Pruned:
     jobs: int
 
 
-Outcome = Added | Repeated | Moved | Lost | Fenced | Kept | Gap | Opened | Done | Pruned
+Outcome = Added | Repeated | Full | Moved | Lost | Fenced | Kept | Gap | Opened | Done | Pruned
 
 
 # --- Store: what is read ------------------------------------------------------------------

@@ -16,6 +16,7 @@ from farhand.ports import (
     Done,
     Event,
     Fenced,
+    Full,
     Lost,
     Moved,
     MoveRun,
@@ -91,6 +92,26 @@ async def test_what_is_not_there_is_none_or_empty(subject: Opened) -> None:
     assert await store.run(run_id()) is None
     assert [] == await store.events(job_id())
     assert [] == (await store.jobs()).items
+
+
+async def test_a_job_beyond_the_open_runs_of_the_org_is_not_written(subject: Opened) -> None:
+    key = Repeat(by="admin", key="k", digest="d", until=1e9)
+    first = add(1, run(1), run(2), repeat=key)
+    beyond = replace(add(2, run(3, job=2)), open_runs=2)
+    ended = (move(1, S.SENT), move(1, S.RUNNING), move(1, S.FAILED))
+    last = replace(add(3, run(4, job=3)), open_runs=2)
+    outcomes = await subject.apply(first, beyond, replace(first, open_runs=0), *ended, last)
+    again = await subject.apply(replace(add(4, run(5, job=4), repeat=key), open_runs=0))
+    more = await subject.apply(replace(add(5, run(6, job=5)), open_runs=2))
+    store = await subject.look()
+
+    assert [Added(), Full(2), Added()] == outcomes[:3]
+    assert Added() == outcomes[-1]
+    assert [Repeated(job_id(1), same=True)] == again  # known is known, however full it is
+    assert [Full(2)] == more
+    assert [True, False, True, False, False] == [
+        await store.job(job_id(n)) is not None for n in range(1, 6)
+    ]
 
 
 async def test_a_job_written_again_is_the_same_job(subject: Opened) -> None:

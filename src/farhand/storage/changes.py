@@ -22,6 +22,7 @@ from farhand.ports import (
     EditAgent,
     Event,
     Fenced,
+    Full,
     Gap,
     JoinAgent,
     Kept,
@@ -81,6 +82,8 @@ class Ledger(Protocol):
     def run(self, run: RunId) -> Run | None: ...
 
     def put_run(self, run: Run) -> None: ...
+
+    def open_runs(self) -> int: ...
 
     def open_runs_of(self, agent: AgentId) -> Sequence[Run]: ...
 
@@ -153,6 +156,10 @@ def _add_job(change: AddJob, ledger: Ledger) -> Outcome:
     tally = Tally({}, cancel_requested=job.cancel_requested)
     for run in change.runs:
         tally.counts[run.state] = tally.counts.get(run.state, 0) + 1
+    if change.open_runs is not None:
+        there = ledger.open_runs()
+        if there + tally.open > change.open_runs:
+            return Full(there)
     ledger.add_job(job, change.runs, tally)
     if repeat is not None:
         ledger.put_repeat(repeat, job.id)

@@ -15,7 +15,7 @@ from farhand.domain.output import StreamName
 from farhand.domain.run import Run
 from farhand.ports import Event, Prune, Record, Repeat
 from farhand.storage import statements as sql
-from farhand.storage.changes import Tally
+from farhand.storage.changes import OPEN, Tally
 from farhand.storage.files import OutputFiles
 from farhand.storage.rows import (
     Row,
@@ -79,6 +79,7 @@ class SqlLedger:
         self._events: list[Values] = []
         self._pieces: dict[tuple[int, StreamName], _Piece] = {}
         self._records: list[Values] = []
+        self._open: int | None = None  # runs of the org, once somebody asked
 
     def flush(self) -> None:
         """Write all that was put, so that statements see it."""
@@ -131,6 +132,8 @@ class SqlLedger:
         ((n,),) = self._db.execute(sql.ADD_JOB, job_values(job, tally)).fetchall()
         self._jobs[job.id] = _JobRow(n, tally)
         self._db.executemany(sql.ADD_RUN, ({"job_n": n, **run_values(run)} for run in runs))
+        if self._open is not None:
+            self._open += tally.open
 
     def repeat(self, by: str, key: str) -> tuple[Repeat, JobId] | None:
         found = self._one(sql.REPEAT, {"caller": by, "key": key})
@@ -164,8 +167,16 @@ class SqlLedger:
 
     def put_run(self, run: Run) -> None:
         row = self._runs[run.id]
+        if self._open is not None:
+            self._open += (run.state in OPEN) - (row.run.state in OPEN)
         row.run = run
         self._moved_runs[run.id] = row
+
+    def open_runs(self) -> int:
+        if self._open is None:  # counted once a transaction
+            self.flush()
+            ((self._open,),) = self._db.execute(sql.COUNT_OPEN_RUNS).fetchall()
+        return self._open
 
     def open_runs_of(self, agent: AgentId) -> Sequence[Run]:
         return self._open_runs(sql.OPEN_RUNS_OF_AGENT, agent)

@@ -55,6 +55,7 @@ class _Rows:
 
     def __init__(self) -> None:
         self.made = 0
+        self.open = 0  # runs
         self.jobs: dict[JobId, _JobRow] = {}
         self.runs: dict[RunId, _RunRow] = {}
         self.runs_of: dict[AgentId, dict[RunId, None]] = {}
@@ -76,6 +77,7 @@ class _Rows:
             self.made += 1
             self.runs[run.id] = _RunRow(self.made, run)
             self.runs_of.setdefault(run.agent, {})[run.id] = None
+        self.open += tally.open
 
     def repeat(self, by: str, key: str) -> tuple[Repeat, JobId] | None:
         return self.repeats.get((by, key))
@@ -88,7 +90,12 @@ class _Rows:
         return row.run if row else None
 
     def put_run(self, run: Run) -> None:
-        self.runs[run.id].run = run
+        row = self.runs[run.id]
+        self.open += (run.state in OPEN) - (row.run.state in OPEN)
+        row.run = run
+
+    def open_runs(self) -> int:
+        return self.open
 
     def open_runs_of(self, agent: AgentId) -> Sequence[Run]:
         return self._open(self.runs_of.get(agent, ()))

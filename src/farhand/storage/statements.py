@@ -84,11 +84,14 @@ OWNERS_OF_RUN: Final = compiled(
 )
 
 
+_IS_OPEN: Final = runs.c.state.in_([_literal(f"'{state}'") for state in sorted(OPEN)])
+
+
 def _open_runs(condition: ColumnElement[bool]) -> str:
-    is_open = runs.c.state.in_([_literal(f"'{state}'") for state in sorted(OPEN)])
-    return compiled(select(*_RUN_ROW).where(condition, is_open).order_by(runs.c.n))
+    return compiled(select(*_RUN_ROW).where(condition, _IS_OPEN).order_by(runs.c.n))
 
 
+COUNT_OPEN_RUNS: Final = compiled(select(func.count()).select_from(runs).where(_IS_OPEN))
 OPEN_RUNS_OF_AGENT: Final = _open_runs(runs.c.agent_id == bindparam("owner"))
 OPEN_RUNS_OF_JOB: Final = _open_runs(
     runs.c.job_n == select(jobs.c.n).where(jobs.c.id == bindparam("owner")).scalar_subquery()
