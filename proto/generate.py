@@ -1,6 +1,7 @@
 """Generate src/farhand/wire/gen from the files beside this one, or check that it is fresh.
 
-Flattens: proto/farhand/v1/link.proto becomes farhand.wire.gen.link_pb2.
+Flattens: proto/farhand/v1/link.proto becomes farhand.wire.gen.link_pb2, and
+proto/deepflow/agent.proto becomes farhand.wire.gen.agent_pb2.
 """
 
 import argparse
