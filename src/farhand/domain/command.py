@@ -95,12 +95,18 @@ class Param:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """An entry of an agent's catalogue, as everybody may see it."""
+    """An entry of an agent's catalogue, as everybody may see it.
+
+    *label* and *group* are what a DeepFlow agent shows people (its `cmd` and `type_name`); other
+    agents have none, and what is run is decided by *ident* alone.
+    """
 
     ident: str
     description: str = ""
     params: tuple[Param, ...] = ()
     output: OutputFormat = OutputFormat.TEXT
+    label: str = ""
+    group: str = ""
 
     def checked(self, params: Mapping[str, str], *, patterns: bool = True) -> Mapping[str, str]:
         """Return all values, defaults filled in; raise InvalidParameter for the first wrong one.
