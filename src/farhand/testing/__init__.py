@@ -15,13 +15,17 @@ from farhand.testing.agent import (
     succeed,
 )
 from farhand.testing.clock import ManualClock, settle
+from farhand.testing.loop import Life, LoopClock, VirtualLoop
 from farhand.testing.world import World
 
 __all__ = [
     "Behaviour",
     "FakeAgent",
     "FakeChannel",
+    "Life",
+    "LoopClock",
     "ManualClock",
+    "VirtualLoop",
     "World",
     "ended",
     "hang",
