@@ -31,17 +31,17 @@ FarhandError
 │   └── UnknownRun
 ├── Conflict               the world is not as the caller thinks
 │   ├── IdempotencyConflict
-│   ├── AgentBusy
 │   ├── IllegalTransition
 │   ├── DataDirInUse
 │   └── PortInUse
 ├── Unavailable            try again later
 │   ├── AgentGone
-│   ├── Overloaded
+│   ├── AgentBusy
+│   ├── Overloaded         a bound of the controller
+│   ├── OverShare          a bound of whoever asks
 │   ├── DataDirUnwritable
 │   └── StoreUnavailable
 ├── ProtocolError          the peer broke the agent stream's rules
-│   └── OutputGap
 ├── LaunchFailed           a run's program could not be started; `why` says which way
 └── OutputCorrupt          what is kept is not what was printed
 """
@@ -230,12 +230,6 @@ class IdempotencyConflict(Conflict):
     code = "idempotency-conflict"
 
 
-class AgentBusy(Conflict):
-    """The agent still has runs; drain it and wait, or cancel them."""
-
-    code = "agent-busy"
-
-
 class IllegalTransition(Conflict):
     """The run cannot go from the state it is in to the one asked for."""
 
@@ -266,10 +260,22 @@ class AgentGone(Unavailable):
     code = "agent-gone"
 
 
+class AgentBusy(Unavailable):
+    """The agent takes no more just now; try again in a moment."""
+
+    code = "agent-busy"
+
+
 class Overloaded(Unavailable):
     """The controller is at a limit of its own; try again in a moment."""
 
     code = "overloaded"
+
+
+class OverShare(Unavailable):
+    """The org or the caller has its whole share already; try again when some of it is free."""
+
+    code = "over-share"
 
 
 class DataDirUnwritable(Unavailable):
@@ -288,12 +294,6 @@ class ProtocolError(FarhandError):
     """The peer broke the rules of the agent stream."""
 
     code = "protocol-error"
-
-
-class OutputGap(ProtocolError):
-    """Output arrived beyond what was received so far."""
-
-    code = "output-gap"
 
 
 class LaunchFailed(FarhandError):

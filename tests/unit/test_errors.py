@@ -84,7 +84,6 @@ HEADINGS = {
     "answers": "In answers of the API",
     "starting": "When a process starts",
     "link": "Between agents and controllers",
-    "reserved": "Reserved",
 }
 
 
@@ -116,7 +115,7 @@ def test_every_code_stands_once_on_the_page() -> None:
 
 def test_the_page_says_the_status_of_every_answer() -> None:
     status = {code: str(problem(made(kind)).status_code) for code, kind in BY_CODE.items()}
-    told = {row[0].strip("`"): row[1] for name in ("answers", "reserved") for row in ROWS[name]}
+    told = {row[0].strip("`"): row[1] for row in ROWS["answers"]}
 
     assert told == {code: (status | refused_by_connections())[code] for code in told}
 
@@ -144,7 +143,7 @@ def test_every_row_says_what_happened_and_what_to_do(name: str) -> None:
     assert [] == [row for row in ROWS[name] if len(row) != 4 or not all(row)]
 
 
-def test_a_code_is_reserved_exactly_while_no_code_names_it() -> None:
+def test_every_error_is_named_by_some_code() -> None:
     text = "\n".join(
         path.read_text(encoding="utf-8")
         for path in SOURCE.rglob("*.py")
@@ -152,7 +151,7 @@ def test_a_code_is_reserved_exactly_while_no_code_names_it() -> None:
     )
     unnamed = [k.code for k in KINDS if not re.search(rf"\b{k.__name__}\b", text)]
 
-    assert sorted(unnamed) == sorted(codes("reserved"))
+    assert [] == unnamed
 
 
 def test_the_answer_that_is_shown_is_one_that_comes() -> None:

@@ -3,14 +3,16 @@
 A job that is answered is stored; nothing is half done when it is refused.
 """
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from farhand.controller.ids import new_job, new_run
 from farhand.controller.paging import pages
 from farhand.controller.sessions import Sessions
 from farhand.domain.agent import Agent
-from farhand.domain.ids import JobId, RunId, is_id
+from farhand.domain.ids import AgentId, JobId, RunId, is_id
 from farhand.domain.job import (
     AllAgents,
     CommandCall,
@@ -18,18 +20,20 @@ from farhand.domain.job import (
     JobSpec,
     Names,
     Targets,
+    What,
     check_target_count,
     checked,
 )
 from farhand.domain.run import Run, RunState, Why
 from farhand.domain.selector import Selector
 from farhand.errors import (
-    AgentGone,
     AmbiguousName,
     FarhandError,
     IdempotencyConflict,
     InvalidParameter,
     NoTargets,
+    OverShare,
+    Unavailable,
     UnknownAgent,
     UnknownCommand,
     UnknownJob,
@@ -39,6 +43,7 @@ from farhand.ports import (
     AddJob,
     CancelJob,
     Change,
+    Full,
     Moved,
     MoveRun,
     Record,
@@ -49,6 +54,8 @@ from farhand.ports import (
 )
 
 FEW_NAMES = 20  # up to here each is looked up; above, all agents are read once
+ASKED_AT_ONCE = 64  # agents, for their catalogues
+ASKED_S = 3.0  # all of them together; who has not answered then decides for itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,8 @@ class Jobs:
         With *hold* its runs are held until `release`.
 
         Raises InvalidJob, NoTargets, TooManyTargets, UnknownAgent, AmbiguousName,
-        UnknownCommand, InvalidParameter, IdempotencyConflict, StoreUnavailable.
+        UnknownCommand, InvalidParameter, IdempotencyConflict, OverShare, Overloaded,
+        StoreUnavailable.
         """
         spec = checked(spec, self._limits)
         agents = await self._pick(targets)
@@ -121,10 +129,14 @@ class Jobs:
     async def _write(
         self, job: Job, runs: list[Run], refusals: dict[str, "_Refusal"], repeat: Repeat | None
     ) -> Submitted:
-        added = AddJob(job=job, runs=tuple(runs), repeat=repeat)
+        most = self._limits.open_runs
+        added = AddJob(job=job, runs=tuple(runs), repeat=repeat, open_runs=most)
         (outcome,) = await self._store.apply([added])
         if isinstance(outcome, Repeated):
             return await self._before(outcome)
+        if isinstance(outcome, Full):
+            msg = f"{outcome.open_runs} runs are open; with these there would be more than {most}"
+            raise OverShare(msg, bound="open_runs", limit=most, open_runs=outcome.open_runs)
         record = Record(
             at=job.created_at,
             by=job.by,
@@ -254,28 +266,53 @@ class Jobs:
     async def _refusals(self, spec: JobSpec, agents: Sequence[Agent]) -> dict[str, "_Refusal"]:
         """Which agents are known to refuse, and why; raises when all of them do for the spec."""
         refusals: dict[str, _Refusal] = {}
-        first: FarhandError | None = None
+        asked: list[Agent] = []
         for agent in agents:
             if agent.drained:
                 told = f"{agent.name} is drained; `farhand agents undrain {agent.name}`"
                 refusals[agent.id] = _Refusal(Why.DRAINED, told)
             elif isinstance(spec.what, CommandCall):
-                try:
-                    await self._check_command(spec.what, agent)
-                except (UnknownCommand, InvalidParameter) as exc:
-                    first = first or exc
-                    unknown = isinstance(exc, UnknownCommand)
-                    why = Why.UNKNOWN_COMMAND if unknown else Why.INVALID_PARAMETER
-                    refusals[agent.id] = _Refusal(why, str(exc))
+                asked.append(agent)
+        first: FarhandError | None = None
+        for agent, error in await self._checked(spec.what, asked):
+            first = first or error
+            unknown = isinstance(error, UnknownCommand)
+            why = Why.UNKNOWN_COMMAND if unknown else Why.INVALID_PARAMETER
+            refusals[agent.id] = _Refusal(why, str(error))
         if first is not None and len(refusals) == len(agents):
             raise first
         return refusals
+
+    async def _checked(
+        self, what: What, agents: Sequence[Agent]
+    ) -> list[tuple[Agent, UnknownCommand | InvalidParameter]]:
+        """Check a call against every catalogue, and return what is wrong, in order.
+
+        Many are asked at once: one that does not answer must not hold up the others.
+        """
+        if not isinstance(what, CommandCall):
+            return []
+        found: dict[AgentId, UnknownCommand | InvalidParameter] = {}
+        waiting = iter(agents)
+
+        async def check() -> None:
+            for agent in waiting:
+                try:
+                    await self._check_command(what, agent)
+                except (UnknownCommand, InvalidParameter) as exc:
+                    found[agent.id] = exc
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ASKED_S), asyncio.TaskGroup() as tasks:
+                for number in range(min(ASKED_AT_ONCE, len(agents))):
+                    tasks.create_task(check(), name=f"catalogues-{number}")
+        return [(agent, found[agent.id]) for agent in agents if agent.id in found]
 
     async def _check_command(self, call: CommandCall, agent: Agent) -> None:
         """Check a call against the agent's catalogue; one that is away decides for itself."""
         try:
             commands = await self._sessions.commands(agent.id)
-        except AgentGone:
+        except Unavailable:  # gone, busy or silent
             return
         command = next((known for known in commands if known.ident == call.ident), None)
         if command is None:

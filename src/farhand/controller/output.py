@@ -14,7 +14,7 @@ from farhand.domain.ids import JobId, OrgId, RunId
 from farhand.domain.limits import Limits
 from farhand.domain.output import StreamName
 from farhand.domain.run import Ending
-from farhand.errors import OutputCorrupt, Overloaded, UnknownJob
+from farhand.errors import OutputCorrupt, OverShare, UnknownJob
 from farhand.ports import Bus, Event, Hint, Store
 
 PAGE: Final = 64
@@ -35,11 +35,11 @@ class Followers:
     async def follow(self, job: JobId, *, after: int = 0) -> AsyncGenerator[Sequence[Event], None]:
         """Yield the job's events numbered above *after*, in pages, until its end.
 
-        Raises Overloaded above the limit of followers, UnknownJob.
+        Raises OverShare above the limit of followers, UnknownJob.
         """
-        if self.count >= self._limits.followers:
-            msg = f"{self.count} followers are connected, which is the limit; try again later"
-            raise Overloaded(msg)
+        if self.count >= (most := self._limits.followers):
+            msg = f"{most} followers are connected, which is the org's share"
+            raise OverShare(msg, bound="followers", limit=most)
         self.count += 1
         wake = asyncio.Event()
         stop = self._bus.subscribe(Hint(self._org, "job", job), wake.set)

@@ -48,10 +48,10 @@ from farhand.domain.session import (
     compare,
 )
 from farhand.errors import (
+    AgentBusy,
     AgentGone,
     FarhandError,
     OutputCorrupt,
-    Overloaded,
     ProtocolError,
     Unavailable,
 )
@@ -212,18 +212,22 @@ class Session:
                 self.cancel(run)
 
     async def ask(self, make: Callable[[int], FromController]) -> Commands | Namespaces:
-        """Ask the agent and wait for its answer; raises AgentGone, Overloaded."""
-        if len(self._questions) >= self._home.limits.requests_per_agent:
-            raise Overloaded("too many questions wait for this agent's answer")
+        """Ask the agent and wait for its answer; raises AgentGone, AgentBusy."""
+        if (most := self._home.limits.requests_per_agent) <= len(self._questions):
+            raise AgentBusy(f"{most} questions wait for this agent's answer", limit=most)
         self._asked += 1
         request = self._asked
         question: asyncio.Future[Commands | Namespaces]
         question = self._questions[request] = asyncio.get_running_loop().create_future()
+        sent = False
         try:
-            await self._channel.send(make(request))
             async with asyncio.timeout(self._home.limits.request_s):
+                await self._channel.send(make(request))
+                sent = True
                 return await question
         except TimeoutError as exc:
+            if not sent:
+                raise AgentBusy("the agent does not read what is sent to it") from exc
             raise AgentGone("the agent did not answer in time") from exc
         finally:
             del self._questions[request]

@@ -24,6 +24,7 @@ class Limits:
     output_bytes: int = 256 * MIB  # kept of each stream of a run
     output_max_bytes: int = 16 * GIB
     targets_per_job: int = 10_000
+    open_runs: int = 100_000  # of an org, neither final nor lost; a job beyond it is refused
     argv_bytes: int = 128 * KIB
     script_bytes: int = 512 * KIB
     stdin_bytes: int = 1 * MIB

@@ -3,6 +3,7 @@
 Holds the one table from errors to HTTP status; shows nobody a stack trace or a token.
 """
 
+import random
 from collections.abc import Mapping
 from typing import Final
 
@@ -15,15 +16,21 @@ from starlette.routing import compile_path
 
 from farhand.api.writing import dumped
 from farhand.errors import (
+    AgentBusy,
+    AgentGone,
     BadRequest,
     BodyTooLarge,
     Conflict,
+    DataDirUnwritable,
     FarhandError,
     InvalidQuery,
     InvalidRange,
     MethodNotAllowed,
     NotAllowed,
     NotFound,
+    Overloaded,
+    OverShare,
+    StoreUnavailable,
     Unauthenticated,
     Unavailable,
     UnsupportedMediaType,
@@ -40,11 +47,22 @@ STATUS: Final[Mapping[type[FarhandError], int]] = {
     NotAllowed: 403,
     NotFound: 404,
     Conflict: 409,
+    OverShare: 429,
     Unavailable: 503,
     FarhandError: 500,
 }
 
-_RETRY_AFTER_S: Final = "1"
+# From how many to how many seconds: drawn, so that those who were refused together come back apart.
+# Nobody knows when an agent that is gone returns.
+RETRY_S: Final[Mapping[type[Unavailable], tuple[int, int] | None]] = {
+    AgentGone: None,
+    AgentBusy: (1, 5),
+    OverShare: (1, 5),
+    Overloaded: (1, 5),
+    StoreUnavailable: (1, 5),
+    DataDirUnwritable: (5, 15),
+    Unavailable: (1, 3),
+}
 
 
 class Json(Response):
@@ -86,10 +104,16 @@ def _headers(status: int, error: FarhandError) -> dict[str, str]:
             return {"Allow": str(error.details["allow"])}
         case 416:
             return {"Content-Range": f"bytes */{error.details['length']}"}
-        case 503:
-            return {"Retry-After": _RETRY_AFTER_S}
+        case 429 | 503:
+            return retry_after(type(error))
         case _:
             return {}
+
+
+def retry_after(kind: type[FarhandError]) -> dict[str, str]:
+    """Return when somebody who met this kind of error may try again, if that can be said."""
+    bounds = next((told for known, told in RETRY_S.items() if issubclass(kind, known)), None)
+    return {} if bounds is None else {"Retry-After": str(random.randint(*bounds))}  # noqa: S311 - spreads, no secret
 
 
 def _plain(value: object) -> object:

@@ -39,6 +39,7 @@ _TOLD: Final = {
     413: "The body is too large.",
     415: "The body is not JSON.",
     416: "No byte lies in this range.",
+    429: "The org or the caller has its whole share; see `Retry-After`.",
     500: "Something broke; `incident` is in the log.",
     503: "Not now; see `Retry-After`.",
 }
@@ -104,7 +105,7 @@ def _add_errors(path: str, operation: _Operation) -> None:
     responses.pop("422", None)  # ours is 400
     statuses = [500, 503]
     if path not in OPEN:
-        statuses += [400, 401, 404]
+        statuses += [400, 401, 404, 429]
         if not operation["operationId"].startswith(("get", "list", "head", "follow")):
             statuses.append(409)
     if "requestBody" in operation:

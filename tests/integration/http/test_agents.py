@@ -90,7 +90,7 @@ async def test_an_agent_that_is_away_answers_no_question(question: str) -> None:
         answer = await here.client.get(f"/api/v1/agents/web-1/{question}")
 
         assert (503, "agent-gone") == (answer.status_code, answer.json()["code"])
-        assert "1" == answer.headers["retry-after"]
+        assert "retry-after" not in answer.headers  # nobody knows when it returns
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from farhand.controller import jobs
 from farhand.domain.command import Command, Param, ParamType
 from farhand.domain.ids import JobId, RunId
 from farhand.domain.job import AllAgents, Argv, CommandCall, JobSpec, Names
@@ -18,13 +19,14 @@ from farhand.errors import (
     InvalidJob,
     InvalidParameter,
     NoTargets,
+    OverShare,
     TooManyTargets,
     UnknownAgent,
     UnknownCommand,
     UnknownJob,
     UnknownRun,
 )
-from farhand.testing import ManualClock, World, hang, settle
+from farhand.testing import ManualClock, World, ended, hang, settle
 
 TRUE = JobSpec(what=Argv(("true",)))
 PING = Command(
@@ -147,6 +149,56 @@ async def test_an_agent_without_the_command_refuses_while_the_others_run_it() ->
 
         assert (RunState.REFUSED, Why.UNKNOWN_COMMAND) == (runs["old"].state, runs["old"].why)
         assert RunState.SUCCEEDED is runs["new"].state
+
+
+async def test_agents_that_do_not_answer_for_their_catalogue_do_not_hold_up_a_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jobs, "ASKED_S", 0.05)
+    async with World.start() as world:
+        for number in range(jobs.ASKED_AT_ONCE + 1):
+            agent = world.new_agent(f"n-{number}")
+            agent.commands = (replace(PING, description=agent.name),)  # a catalogue of its own
+            await agent.connect()
+            assert agent.channel is not None
+            agent.channel.stall()
+        last = agent.channel
+        assert last is not None
+        last.flow()
+        submitted = await world.submit(JobSpec(what=CommandCall("ping", {"host": "a"})))
+        states = [(await world.run(run)).state for run in submitted.runs]
+
+        assert RunState.SUCCEEDED is states.pop()
+        assert {RunState.QUEUED, RunState.SENT} >= set(states)
+
+
+async def test_a_job_beyond_the_open_runs_of_the_org_is_refused_and_leaves_nothing() -> None:
+    limits = replace(DEFAULTS, open_runs=3)
+    async with World.start(agents=["web-1", "web-2"], limits=limits, behaviour=hang) as world:
+        first = await world.submit()
+        with pytest.raises(OverShare) as caught:
+            await world.submit()
+        listed = (await world.store.jobs()).items
+        await world.tenant.jobs.cancel_job(first.job.id, by="me")
+        for name, run in zip(("web-1", "web-2"), first.runs, strict=True):
+            world.agent(name).say(ended(run.id))
+        await settle()
+        again = await world.submit()
+
+        assert {"bound": "open_runs", "limit": 3, "open_runs": 2} == caught.value.details
+        assert [first.job.id] == [job.id for job in listed]
+        assert 2 == len(again.runs)
+
+
+async def test_a_job_that_is_known_by_its_key_is_told_however_many_runs_are_open() -> None:
+    async with World.start(agents=["web-1"], limits=replace(DEFAULTS, open_runs=1)) as world:
+        world.agent("web-1").behaviour = hang
+        submit = world.tenant.jobs.submit
+        first = await submit(TRUE, AllAgents(), by="me", key="k", digest="d")
+        again = await submit(TRUE, AllAgents(), by="me", key="k", digest="d")
+        await settle()
+
+        assert (first.job.id, True) == (again.job.id, again.repeated)
 
 
 async def test_a_drained_agent_takes_no_new_runs() -> None:

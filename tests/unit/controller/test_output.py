@@ -7,7 +7,7 @@ import pytest
 
 from farhand.domain.ids import JobId
 from farhand.domain.limits import DEFAULTS
-from farhand.errors import Overloaded, UnknownJob
+from farhand.errors import OverShare, UnknownJob
 from farhand.ports import Event
 from farhand.testing import World, ended, hang, output, settle, succeed
 
@@ -63,7 +63,7 @@ async def test_too_many_followers_are_refused_and_places_are_given_back() -> Non
         job = (await world.submit()).job.id
         first = world.tenant.followers.follow(job)
         await anext(first)
-        with pytest.raises(Overloaded):
+        with pytest.raises(OverShare):
             await anext(world.tenant.followers.follow(job))
         await first.aclose()
 

@@ -30,7 +30,7 @@ from farhand.domain.messages import (
 )
 from farhand.domain.output import StreamName
 from farhand.domain.run import Ending, RunState, Why
-from farhand.errors import AgentGone, CloneRefused, JoinRefused, StoreUnavailable
+from farhand.errors import AgentBusy, AgentGone, CloneRefused, JoinRefused, StoreUnavailable
 from farhand.ports import Append, Change, Outcome
 from farhand.storage.memory import MemoryStore
 from farhand.testing import (
@@ -454,6 +454,33 @@ async def test_a_question_to_an_agent_that_leaves_is_answered_with_agent_gone() 
             agent.vanish()
 
         assert isinstance(asked.result(), AgentGone)
+
+
+async def test_a_question_to_an_agent_that_does_not_read_is_answered_in_time() -> None:
+    limits = replace(DEFAULTS, request_s=0.05)
+    async with World.start(agents=["web-1"], limits=limits) as world:
+        agent = world.agent("web-1")
+        assert agent.channel is not None
+        assert agent.id is not None
+        agent.channel.stall()
+        with pytest.raises(AgentBusy):
+            await world.tenant.agents.namespaces(agent.id)
+
+
+async def test_a_question_too_many_is_refused() -> None:
+    limits = replace(DEFAULTS, requests_per_agent=2)
+    async with World.start(agents=["web-1"], limits=limits) as world:
+        agent = world.agent("web-1")
+        assert agent.channel is not None
+        assert agent.id is not None
+        agent.channel.stall()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(2):
+                tasks.create_task(_namespaces(world, agent.id))
+            await settle()
+            with pytest.raises(AgentBusy):
+                await world.tenant.agents.namespaces(agent.id)
+            agent.vanish()
 
 
 async def _namespaces(world: World, agent: AgentId) -> object:

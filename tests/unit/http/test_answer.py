@@ -40,9 +40,10 @@ EXPECTED = {
     "not-found": 404,
     "conflict": 409,
     "idempotency-conflict": 409,
-    "agent-busy": 409,
     "illegal-transition": 409,
+    "over-share": 429,
     "agent-gone": 503,
+    "agent-busy": 503,
     "overloaded": 503,
     "store-unavailable": 503,
     "data-dir-unwritable": 503,
@@ -91,7 +92,6 @@ def test_facts_stand_beside_the_message_and_never_over_it() -> None:
     ("kind", "header"),
     [
         (errors.Unauthenticated, ("www-authenticate", 'Bearer realm="farhand"')),
-        (errors.Overloaded, ("retry-after", "1")),
         (errors.MethodNotAllowed, ("allow", "GET")),
         (errors.InvalidRange, ("content-range", "bytes */3")),
     ],
@@ -102,3 +102,17 @@ def test_a_status_brings_the_header_that_http_wants(
     name, value = header
 
     assert value == problem(made(kind)).headers[name]
+
+
+UNAVAILABLE = [kind for kind in TREE if issubclass(kind, errors.Unavailable)]
+
+
+@pytest.mark.parametrize("kind", UNAVAILABLE, ids=lambda kind: kind.__name__)
+def test_who_may_come_again_is_told_when_and_not_all_the_same(kind: type[FarhandError]) -> None:
+    told = {problem(made(kind)).headers.get("retry-after") for _ in range(200)}
+
+    if kind is errors.AgentGone:  # nobody knows
+        assert {None} == told
+    else:
+        assert 2 <= len(told)
+        assert all(said is not None and 1 <= int(said) <= 15 for said in told)
