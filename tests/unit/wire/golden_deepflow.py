@@ -240,24 +240,24 @@ RESPONSES: dict[str, tuple[Response, str]] = {
         says(
             20,
             DataChunk(),
-            errmsg="rejected run command 'strace' with invalid params: param `pid` not found",
+            errmsg="rejected run command 'date $pid' with invalid params: param `pid` not found",
         ),
         (
-            f"{SENDER_HEX}10141a4872656a65637465642072756e20636f6d6d616e642027737472616365"
-            "27207769746820696e76616c696420706172616d733a20706172616d20607069"
-            "6460206e6f7420666f756e643200"
+            f"{SENDER_HEX}10141a4b72656a65637465642072756e20636f6d6d616e642027646174652024"
+            "70696427207769746820696e76616c696420706172616d733a20706172616d20"
+            "6070696460206e6f7420666f756e643200"
         ),
     ),
     "a parameter that does not match": (
         says(
             20,
             DataChunk(),
-            errmsg="rejected run command 'strace' with invalid params: param `pid` is invalid",
+            errmsg="rejected run command 'date $pid' with invalid params: param `pid` is invalid",
         ),
         (
-            f"{SENDER_HEX}10141a4972656a65637465642072756e20636f6d6d616e642027737472616365"
-            "27207769746820696e76616c696420706172616d733a20706172616d20607069"
-            "646020697320696e76616c69643200"
+            f"{SENDER_HEX}10141a4c72656a65637465642072756e20636f6d6d616e642027646174652024"
+            "70696427207769746820696e76616c696420706172616d733a20706172616d20"
+            "607069646020697320696e76616c69643200"
         ),
     ),
     "a process that is gone": (
