@@ -52,6 +52,7 @@ log = logging.getLogger(__name__)
 MESSAGE_BYTES: Final = 512 * 1024  # of output in one message
 HELD_PAGE: Final = 500
 MISSED_HEARTBEATS: Final = 2
+TOLD_MOST_S: Final = 3600.0  # the longest that a controller can send an agent away for
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,14 @@ class Backoff:
         self._failures = 0
 
     def next(self, told_s: float = 0.0) -> float:
-        """Seconds to wait now; at least about *told_s*, when a controller asked for it."""
+        """Seconds to wait now.
+
+        A controller that says when to come back is there, and has spread its agents already: what
+        is added to *told_s* begins anew, with the shortest wait.
+        """
+        told_s = min(max(0.0, told_s), TOLD_MOST_S)
+        if told_s > 0:
+            self._failures = 0
         if self._failures == 0:
             self._since = self._clock.now()
         gone_s = self._clock.now() - self._since
@@ -320,8 +328,13 @@ class Link:
         stream.say(Held((), last=True))
 
     async def _beat(self, stream: _Stream, interval_s: float) -> None:
-        """Send heartbeats until the stream is over; two without an answer end it."""
-        while stream.end is None and stream.goodbye is None:
+        """Send heartbeats until the stream is over; two without an answer end it.
+
+        The first comes at a random time within the interval: agents that arrived together, after
+        the controller was away, beat apart from their first round on.
+        """
+        wait_s = interval_s * self._rng.random()
+        while not await self._changed(stream, wait_s):
             if stream.unanswered >= MISSED_HEARTBEATS:
                 log.warning("the controller does not answer heartbeats; dialling again")
                 stream.call.cancel("heartbeats are not answered")
@@ -336,12 +349,17 @@ class Link:
                     runs=self._work.running,
                 )
             )
-            stream.changed.clear()
-            try:
-                async with asyncio.timeout(interval_s * self._rng.uniform(0.8, 1.0)):
+            wait_s = interval_s * self._rng.uniform(0.8, 1.0)
+
+    @staticmethod
+    async def _changed(stream: _Stream, within_s: float) -> bool:
+        """Whether the stream is over, or is about to be, before so many seconds have passed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while stream.end is None and stream.goodbye is None:
+                    stream.changed.clear()
                     await stream.changed.wait()
-            except TimeoutError:
-                continue
+        return stream.end is not None or stream.goodbye is not None
 
     @staticmethod
     def _explain(address: Address, stream: _Stream) -> None:

@@ -35,6 +35,7 @@ from farhand.client._local import remove_local, write_local
 from farhand.controller.enrolment import Enrolment
 from farhand.controller.tenants import Tenants
 from farhand.errors import ConfigError, FarhandError
+from farhand.gateway.admission import Admissions
 from farhand.gateway.server import FrontDoor, Gateway, serving_agents
 from farhand.http.app import build_app
 from farhand.http.server import Address, serving_http
@@ -78,7 +79,7 @@ async def running_controller(
         ) as tenants:
             await tenants.open(org)
             host, port = bind_address("--agents", config.agents)
-            door = FrontDoor(enrolment, tenants)
+            door = FrontDoor(enrolment, tenants, Admissions(limits, clock))
             app = build_app(tenants, enrolment, limits, version=__version__)
             files = (str(config.tls_cert), str(config.tls_key)) if config.tls_cert else None
 

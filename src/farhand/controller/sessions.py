@@ -177,8 +177,13 @@ class Sessions:
             session.close(Goodbye(Parting.REMOVED, "this agent was removed by an operator"))
 
     def say_goodbye(self, spread_s: float) -> None:
-        """The controller stops: tell every agent when to come back, spread over *spread_s*."""
+        """The controller stops: tell every agent when to come back.
+
+        They are spread over *spread_s*, or over longer where there are so many that more than
+        `return_rate` would come in a second.
+        """
         count = max(1, len(self._live))
+        spread_s = max(spread_s, count / max(1, self.limits.return_rate))
         for at, session in enumerate(list(self._live.values())):
             told = "the controller is stopping"
             session.close(Goodbye(Parting.STOPPING, told, spread_s * at / count))

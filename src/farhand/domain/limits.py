@@ -31,6 +31,7 @@ class Limits:
     env_bytes: int = 64 * KIB
     body_bytes: int = 4 * MIB
     wait_max_s: float = 300.0  # ?wait_s=
+    deepflow_wait_s: float = 30.0  # a command asked for through DeepFlow's HTTP API
     wait_output_bytes: int = 1 * MIB  # of each stream, in an answer that waited
     idempotency_s: float = 86_400.0
     page_max: int = 1_000
@@ -41,6 +42,10 @@ class Limits:
     lease_s: float = 90.0  # after the last news, a sent or running run is lost
     first_message_s: float = 10.0
     hello_bytes: int = 16 * KIB
+    admissions: int = 64  # agents that are let in at once
+    admissions_waiting: int = 1_024  # in order; more are told when to come back
+    admission_s: float = 5.0  # the longest such wait; well below first_message_s
+    return_rate: int = 250  # agents told to come back in any second, at most
     message_bytes: int = 4 * MIB
     outbox_bytes: int = 8 * MIB  # queued for one agent
     request_s: float = 10.0  # catalogue and namespace questions
@@ -69,7 +74,7 @@ class Limits:
     audit_retention_s: float = 400 * 86_400.0
     sweep_s: float = 1.0
     stop_s: float = 10.0  # the budget of a graceful stop
-    goodbye_spread_s: float = 5.0  # agents come back within this after a stop
+    goodbye_spread_s: float = 5.0  # agents come back within this after a stop; many take longer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +93,7 @@ class AgentLimits:
     ended_memory_s: float = 8 * 86_400.0  # ended ids; longer than the longest queue TTL
     connect_s: float = 10.0
     backoff_first_s: float = 0.5
-    backoff_cap_s: float = 15.0
+    backoff_cap_s: float = 10.0
     backoff_late_cap_s: float = 60.0
     backoff_late_after_s: float = 600.0
     stop_s: float = 5.0

@@ -6,7 +6,7 @@ Opens and closes; what a stream says is `gateway.stream` and what it means is th
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -17,6 +17,7 @@ from farhand.controller.tenants import Tenants
 from farhand.domain.limits import Limits
 from farhand.domain.messages import Hello
 from farhand.errors import PortInUse
+from farhand.gateway.admission import Admissions
 from farhand.gateway.stream import AgentStream
 from farhand.ports import AgentChannel
 from farhand.wire.grpc import Call, GrpcServer, LinkLimits
@@ -26,11 +27,16 @@ log = structlog.get_logger()
 
 
 class FrontDoor:
-    """Leads an agent to the sessions of its org."""
+    """Leads an agent to the sessions of its org, when it is its turn."""
 
-    def __init__(self, enrolment: Enrolment, tenants: Tenants) -> None:
+    def __init__(self, enrolment: Enrolment, tenants: Tenants, admissions: Admissions) -> None:
+        self.admissions = admissions
         self._enrolment = enrolment
         self._tenants = tenants
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait for a turn to be let in. Raises ComeLater."""
+        return self.admissions.turn()
 
     async def open(self, hello: Hello, channel: AgentChannel) -> Session:
         """Let the agent in. Raises NotAllowed kinds, InvalidName, StoreUnavailable."""

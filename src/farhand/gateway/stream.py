@@ -6,6 +6,7 @@ Knows the native stream's messages and nothing of what they do; that is the cont
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 import structlog
@@ -13,6 +14,7 @@ import structlog
 from farhand.controller.session import Session
 from farhand.domain.messages import FromAgent, FromController, Goodbye, Hello, Parting, StartRun
 from farhand.errors import AgentGone, BadRequest, FarhandError, NotAllowed, ProtocolError
+from farhand.gateway.admission import ComeLater
 from farhand.ports import AgentChannel
 from farhand.wire import native
 from farhand.wire.grpc import Call, CallEnd, CallEnded, Handler, Status
@@ -24,6 +26,10 @@ MESSAGE_BYTES: Final = 1 << 20  # about; frames that are ready together share a 
 
 class Door(Protocol):
     """The controller, as a stream sees it."""
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait until it is this stream's turn to be let in, or raise ComeLater."""
+        ...
 
     async def open(self, hello: Hello, channel: AgentChannel) -> Session:
         """Let the agent in, or raise."""
@@ -170,8 +176,14 @@ class AgentStream(Handler):
 
     async def _admit(self, hello: Hello) -> None:
         try:
-            session = await self._door.open(hello, self._channel)
+            async with self._door.turn():
+                if self._call.ended:
+                    return
+                session = await self._door.open(hello, self._channel)
         except AgentGone:
+            return
+        except ComeLater as exc:
+            self._channel.close(Goodbye(Parting.OVERLOADED, str(exc), exc.after_s))
             return
         except (NotAllowed, BadRequest) as exc:
             log.warning("agent.refused", peer=str(self._call.peer), code=exc.code, error=str(exc))

@@ -21,6 +21,7 @@ from farhand.domain.limits import AGENT_DEFAULTS, DEFAULTS, AgentLimits, Limits
 from farhand.domain.policy import AgentPolicy
 from farhand.domain.run import Run
 from farhand.errors import UnknownCommand
+from farhand.gateway.admission import Admissions
 from farhand.gateway.server import FrontDoor, Gateway, serving_agents
 from farhand.ports import Store
 from farhand.storage.memory import MemoryControl, MemoryStore
@@ -69,7 +70,7 @@ class Estate:
             limits=self.limits,
         ) as tenants:
             self.tenant = await tenants.open(org)
-            door = FrontDoor(enrolment, tenants)
+            door = FrontDoor(enrolment, tenants, Admissions(self.limits, self.clock))
             sessions = self.tenant.sessions
             async with serving_agents(
                 "127.0.0.1",
