@@ -8,6 +8,7 @@ PYTHON ?= python3
 JOBS ?= 2
 ROUNDS ?= 10
 ONCE ?=
+SEED ?=
 export PYTHON
 
 # A .venv keeps the interpreter it was made with; asking for another must not pass in silence.
@@ -27,7 +28,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 COMPILE := $(BIN)/uv --quiet pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header $(LOCK)
 
-.PHONY: help setup demo test check fix bench flake proto lock wheel clean
+.PHONY: help setup demo test check fix bench flake chaos proto lock wheel clean
 
 help: ## say what there is
 	@printf 'make VERB, where VERB is one of\n\n'
@@ -71,6 +72,10 @@ flake: .venv/dev.ready ## repeat the tests ROUNDS times, shuffled and crowded
 	  $(PYTEST) -q -n $$(( $(JOBS) * 2 )) \
 	    -p randomly -p no:cacheprovider --randomly-seed=$$seed --hypothesis-profile=explore; \
 	done
+
+chaos: ROUNDS = 1
+chaos: .venv/dev.ready ## break everything at random while jobs run; SEED=… draws the same again
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --rounds $(ROUNDS)
 
 proto: .venv/dev.ready ## generate wire/gen from proto/ again
 	@$(BIN)/python proto/generate.py

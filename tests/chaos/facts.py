@@ -1,0 +1,124 @@
+"""What is left when everything has settled: what the controller says, and what the disk says.
+
+Collects and judges nothing. The marks are read from the disk, the processes from /proc.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from tests.chaos.estate import Estate
+from tests.chaos.faults import Kind
+from tests.chaos.people import ANSWER_S, Asked, Auditor
+
+_ALL_MARKS: Final = b"\0FARHAND_RUN="
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a run's program left on disk: how often it started, and the lines at its end."""
+
+    starts: int = 0
+    ends: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What a process uses when there is nothing to do."""
+
+    rss_mib: float
+    fds: int
+    threads: int
+    tasks: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything that the verdict looks at. *touched*: kinds of faults and when, by target."""
+
+    asked: Sequence[Asked]
+    jobs: Sequence[str]
+    runs: Mapping[str, Mapping[str, Any]]
+    outputs: Mapping[tuple[str, str], bytes]
+    marks: Mapping[str, Marks]
+    living: Sequence[str] = ()
+    before: Mapping[str, Level] = field(default_factory=dict)
+    after: Mapping[str, Level] = field(default_factory=dict)
+    touched: Mapping[str, Sequence[tuple[Kind, float]]] = field(default_factory=dict)
+    problems: Sequence[str] = ()  # what was seen to be wrong while it went on
+
+
+def read_marks(folder: Path) -> dict[str, Marks]:
+    """The marks of all runs, by run id."""
+    found = {}
+    for path in folder.iterdir():
+        lines = path.read_text().splitlines()
+        ends = tuple(line for line in lines if line.startswith("end "))
+        found[path.name] = Marks(sum(line.startswith("start ") for line in lines), ends)
+    return found
+
+
+def living(runs: Iterable[str]) -> list[str]:
+    """The processes of this host that belong to one of *runs*: pid, run and command."""
+    wanted, found = set(runs), []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            environ = b"\0" + (path / "environ").read_bytes()
+            _, marked, rest = environ.partition(_ALL_MARKS)
+            run = rest.partition(b"\0")[0].decode(errors="replace")
+            if marked and run in wanted:
+                command = (path / "cmdline").read_bytes().replace(b"\0", b" ")[:80]
+                found.append(f"{path.name} {run} {command.decode(errors='replace')}")
+    return found
+
+
+async def levels(estate: Estate) -> dict[str, Level]:
+    """What each process uses now."""
+    found = {}
+    for member in estate.members:
+        if member.pid is not None:
+            proc = Path(f"/proc/{member.pid}")
+            status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
+            found[member.name] = Level(
+                rss_mib=int(status["VmRSS"].split()[0]) / 1024,
+                fds=len(os.listdir(proc / "fd")),  # noqa: PTH208  # names alone are counted
+                threads=int(status["Threads"]),
+            )
+    return found
+
+
+async def collect(
+    estate: Estate, auditor: Auditor, asked: Sequence[Asked], *, within_s: float
+) -> tuple[list[str], dict[str, dict[str, Any]], dict[tuple[str, str], bytes]]:
+    """Read jobs, runs and output; asks again, for *within_s*, where nobody answers."""
+    end = time.monotonic() + within_s
+    while True:
+        try:
+            async with httpx.AsyncClient(timeout=4 * ANSWER_S, trust_env=False) as http:
+                return await _collected(auditor, http, asked)
+        except (httpx.TransportError, KeyError):
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(0.2)
+
+
+async def _collected(
+    auditor: Auditor, http: httpx.AsyncClient, asked: Sequence[Asked]
+) -> tuple[list[str], dict[str, dict[str, Any]], dict[tuple[str, str], bytes]]:
+    jobs = [job["id"] for job in await auditor.all(http, "/jobs", [])]
+    runs = {run["id"]: run for run in await auditor.all(http, "/runs", [])}
+    outputs = {}
+    for run in (run for each in asked for run in each.runs if run in runs):
+        for stream in ("stdout", "stderr"):
+            answer = await auditor.get(http, f"/runs/{run}/output", [("stream", stream)])
+            if answer.status_code != 200:
+                raise KeyError(answer.text)
+            outputs[run, stream] = answer.content
+    return jobs, runs, outputs
