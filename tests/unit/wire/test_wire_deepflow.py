@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farhand.domain.deepflow.messages import (
-    MIB,
     REQUEST_BYTES,
     RESPONSE_BYTES,
     CommandParam,
@@ -24,6 +23,7 @@ from farhand.domain.deepflow.messages import (
     Response,
     Sender,
 )
+from farhand.domain.limits import MIB
 from farhand.errors import ProtocolError
 from farhand.wire import deepflow
 from farhand.wire.gen import agent_pb2 as pb

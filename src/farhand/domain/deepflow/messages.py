@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-MIB: Final = 1 << 20
+from farhand.domain.limits import MIB
+
 REQUEST_BYTES: Final = MIB - 1  # an agent takes no larger request unless its server raised that
 RESPONSE_BYTES: Final = 100 * MIB
 BATCH_BYTES: Final = MIB  # until a request says otherwise
