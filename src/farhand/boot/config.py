@@ -8,8 +8,9 @@ import dataclasses
 import ipaddress
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_type_hints
 
@@ -30,6 +31,8 @@ class ControllerConfig:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure: bool = False
+    deepflow_api: bool = False
+    deepflow_trusted_front: tuple[str, ...] = ()
     log_level: str = "info"
     limits: Limits = field(default=DEFAULTS)
 
@@ -45,6 +48,9 @@ class ControllerConfig:
                     "give --tls-cert and --tls-key, or --insecure if the network is yours alone"
                 )
                 raise UnsafeBinding(msg)
+        if self.deepflow_trusted_front and not self.deepflow_api:
+            raise ConfigError("--deepflow-trusted-front is of no use without --deepflow-api")
+        networks("--deepflow-trusted-front", self.deepflow_trusted_front)
         return self
 
 
@@ -144,10 +150,11 @@ def _value(kind: type[Any], name: str, value: Any, where: str) -> Any:
             return value
         raise wrong
     if "tuple" in hint:
-        items = value.split(",") if isinstance(value, str) else value
-        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        if isinstance(value, str):
+            return listed(value)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise wrong
-        return tuple(item.strip() for item in items if item.strip())
+        return tuple(item.strip() for item in value if item.strip())
     if "bool" in hint:
         if isinstance(value, bool):
             return value
@@ -176,6 +183,11 @@ def _limits(kind: type[Any], table: Mapping[str, Any]) -> Limits | AgentLimits:
     return dataclasses.replace(limits, **changes)
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """Read `a,b`."""
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
 def labels(texts: list[str] | tuple[str, ...]) -> dict[str, str]:
     """Read `key=value` labels; raises ConfigError."""
     found: dict[str, str] = {}
@@ -196,6 +208,14 @@ def bind_address(option: str, text: str) -> tuple[str, int]:
     if found is None or int(found[3]) >= 1 << 16:
         raise ConfigError(f"{option} is {text!r}; write HOST:PORT, as 127.0.0.1:8470")
     return found[1] or found[2] or "0.0.0.0", int(found[3])  # noqa: S104  # what `:8470` says
+
+
+def networks(option: str, texts: Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Read addresses and networks such as 10.0.0.0/8; raises ConfigError."""
+    try:
+        return tuple(ipaddress.ip_network(text) for text in texts)
+    except ValueError as exc:
+        raise ConfigError(f"{option}: {exc}; write ADDRESS or ADDRESS/BITS") from exc
 
 
 def is_loopback(host: str) -> bool:

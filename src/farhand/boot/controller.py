@@ -21,7 +21,7 @@ import structlog
 
 from farhand import __version__
 from farhand.boot.clock import SystemClock
-from farhand.boot.config import ControllerConfig, bind_address, is_loopback, load
+from farhand.boot.config import ControllerConfig, bind_address, is_loopback, listed, load, networks
 from farhand.boot.process import (
     EXIT_OK,
     LEVELS,
@@ -38,6 +38,7 @@ from farhand.errors import ConfigError, FarhandError
 from farhand.gateway.admission import Admissions
 from farhand.gateway.server import FrontDoor, Gateway, serving_agents
 from farhand.http.app import build_app
+from farhand.http.deepflow.rights import Front
 from farhand.http.server import Address, serving_http
 from farhand.ports import Clock
 from farhand.storage import open_storage
@@ -80,7 +81,9 @@ async def running_controller(
             await tenants.open(org)
             host, port = bind_address("--agents", config.agents)
             door = FrontDoor(enrolment, tenants, Admissions(limits, clock))
-            app = build_app(tenants, enrolment, limits, version=__version__)
+            app = build_app(
+                tenants, enrolment, limits, version=__version__, deepflow=_front(config)
+            )
             files = (str(config.tls_cert), str(config.tls_key)) if config.tls_cert else None
 
             def farewell() -> None:
@@ -94,6 +97,12 @@ async def running_controller(
                 serving_http(app, config.http, tls=files, limits=limits) as http,
             ):
                 yield Controller(http, gateway, tenants)
+
+
+def _front(config: ControllerConfig) -> Front | None:
+    if not config.deepflow_api:
+        return None
+    return Front(networks("--deepflow-trusted-front", config.deepflow_trusted_front))
 
 
 def _tls(config: ControllerConfig) -> ssl.SSLContext | None:
@@ -174,6 +183,17 @@ def parser() -> argparse.ArgumentParser:
         "--insecure",
         action=argparse.BooleanOptionalAction,
         help="allow addresses beyond loopback without TLS",
+    )
+    options.add_argument(
+        "--deepflow-api",
+        action=argparse.BooleanOptionalAction,
+        help="serve DeepFlow's HTTP API as well, below /v1/agent",
+    )
+    options.add_argument(
+        "--deepflow-trusted-front",
+        type=listed,
+        metavar="ADDRESS[,…]",
+        help="where X-User-* and X-Org-Id are believed: addresses or networks (10.0.0.0/8)",
     )
     options.add_argument("--log-level", choices=sorted(LEVELS), help="how much is logged")
     return options

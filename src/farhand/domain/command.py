@@ -68,6 +68,25 @@ class Param:
             raise InvalidParameter(msg, parameter=self.name)
         return value
 
+    @property
+    def regex(self) -> str:
+        """What is taken, as one anchored expression for whoever checks in advance.
+
+        A range, and that no text begins with a dash, are not in it.
+        """
+        match self.type:
+            case ParamType.INT:
+                found = r"-?[0-9]{1,18}"
+            case ParamType.BOOL:
+                found = "true|false"
+            case ParamType.CHOICE:
+                found = "|".join(map(re.escape, self.choices))
+            case ParamType.HOST:
+                found = _HOST.pattern
+            case ParamType.TEXT:
+                found = _TEXT.pattern if self.pattern is None else self.pattern
+        return found if found[:1] == "^" and found[-1:] == "$" else f"^(?:{found})$"
+
     def _problem(self, value: str, *, patterns: bool) -> str | None:
         match self.type:
             case ParamType.INT:

@@ -16,6 +16,7 @@ from farhand.domain.limits import Limits
 from farhand.errors import FarhandError
 from farhand.http import agents, health, jobs, runs
 from farhand.http.answer import on_error, on_http, on_invalid
+from farhand.http.deepflow.rights import Front
 from farhand.http.door import Door
 from farhand.http.openapi import described
 
@@ -29,8 +30,18 @@ class _Api(FastAPI):
         return self.openapi_schema
 
 
-def build_app(tenants: Tenants, enrolment: Enrolment, limits: Limits, *, version: str) -> FastAPI:
-    """Return the API; `state.stopping` is the event that makes whoever waits answer now."""
+def build_app(
+    tenants: Tenants,
+    enrolment: Enrolment,
+    limits: Limits,
+    *,
+    version: str,
+    deepflow: Front | None = None,
+) -> FastAPI:
+    """Return the API; `state.stopping` is the event that makes whoever waits answer now.
+
+    With *deepflow* it has DeepFlow's addresses too.
+    """
     stopping = asyncio.Event()
     app = _Api(
         title="farhand",
@@ -53,4 +64,8 @@ def build_app(tenants: Tenants, enrolment: Enrolment, limits: Limits, *, version
         agents.router.routes,
     ):
         app.router.routes.extend(routes)
+    if deepflow is not None:
+        from farhand.http.deepflow.routes import routes as facade  # noqa: PLC0415  # few need AES
+
+        app.router.routes.extend(facade(deepflow).routes)
     return app

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from farhand.api.reading import parsed
 from farhand.errors import BodyTooLarge, InvalidBody, InvalidQuery, UnsupportedMediaType
-from farhand.http.door import Here
+from farhand.http.door import Caller, Here
 
 T = TypeVar("T")
 
@@ -29,15 +29,19 @@ def body_of(shape: TypeAdapter[T]) -> Callable[..., Awaitable[T]]:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise UnsupportedMediaType
-        try:
-            async with asyncio.timeout(here.limits.body_s):
-                raw = await _bytes(request, here.limits.body_bytes)
-        except TimeoutError as exc:
-            msg = f"the body did not arrive within {here.limits.body_s:g} s"
-            raise InvalidBody(msg) from exc
-        return parsed(shape, raw)
+        return parsed(shape, await raw_body(request, here))
 
     return read
+
+
+async def raw_body(request: Request, here: Caller) -> bytes:
+    """Read the body as it is; raise BodyTooLarge, or InvalidBody when it does not arrive."""
+    try:
+        async with asyncio.timeout(here.limits.body_s):
+            return await _bytes(request, here.limits.body_bytes)
+    except TimeoutError as exc:
+        msg = f"the body did not arrive within {here.limits.body_s:g} s"
+        raise InvalidBody(msg) from exc
 
 
 async def _bytes(request: Request, most: int) -> bytes:

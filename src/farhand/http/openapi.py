@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 
 from farhand.api.reading import AGENT_BODY, JOB_BODY
 from farhand.api.shapes import EndEvent, OutputEvent, Problem, RunEvent
+from farhand.http.deepflow import FACADE
 from farhand.http.door import OPEN
 from farhand.http.stream import EventStream
 
@@ -104,17 +105,17 @@ def _add_errors(path: str, operation: _Operation) -> None:
     responses = operation["responses"]
     responses.pop("422", None)  # ours is 400
     statuses = [500, 503]
-    if path not in OPEN:
+    if FACADE in operation["tags"]:
+        statuses += [401]  # what the door says; the rest is said in an envelope
+    elif path not in OPEN:
         statuses += [400, 401, 404, 429]
         if not operation["operationId"].startswith(("get", "list", "head", "follow")):
             statuses.append(409)
-    if "requestBody" in operation:
+    if operation["operationId"] in _BODIES:
         statuses += [413, 415]
     if operation["operationId"].endswith("RunOutput"):
         statuses.append(416)
     for status in sorted(statuses):
         schema = {"schema": {"$ref": _REFS.format(model="Problem")}}
-        responses[str(status)] = {
-            "description": _TOLD[status],
-            "content": {"application/problem+json": schema},
-        }
+        told = responses.setdefault(str(status), {"description": _TOLD[status], "content": {}})
+        told["content"]["application/problem+json"] = schema
