@@ -6,8 +6,8 @@ anything pile up. Knows nothing of HTTP.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from farhand.domain.ids import JobId, OrgId, RunId
@@ -23,7 +23,7 @@ READ_BYTES: Final = 1 << 20
 
 
 class Followers:
-    """Everyone who follows a job of one org."""
+    """Everyone who follows a job of one org, or waits for one: *count* and *waiting* of them."""
 
     def __init__(self, org: OrgId, store: Store, bus: Bus, limits: Limits) -> None:
         self._org = org
@@ -31,6 +31,7 @@ class Followers:
         self._bus = bus
         self._limits = limits
         self.count = 0
+        self.waiting = 0
 
     async def follow(self, job: JobId, *, after: int = 0) -> AsyncGenerator[Sequence[Event], None]:
         """Yield the job's events numbered above *after*, in pages, until its end.
@@ -66,6 +67,20 @@ class Followers:
         if waiting is None:
             raise UnknownJob(f"there is no job {job}")
         return waiting == 0 and not await self._store.events(job, after=after, limit=1)
+
+    @contextmanager
+    def seat(self) -> Iterator[None]:
+        """Have a place among those who wait for a job; raises OverShare when all are taken."""
+        if self.waiting >= (most := self._limits.waiting):
+            msg = (
+                f"{most} requests wait for their jobs, which is the org's share; follow it instead"
+            )
+            raise OverShare(msg, bound="waiting", limit=most)
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
 
     async def settled(self, job: JobId, within_s: float) -> bool:
         """Wait until every run of the job came to rest; False when it takes longer."""

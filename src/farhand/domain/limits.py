@@ -64,12 +64,16 @@ class Limits:
     head_s: float = 10.0  # until they are there
     body_s: float = 30.0  # until the body is there
     requests: int = 2_000  # at once, followers among them; more are told to come later
+    requests_per_caller: int = 1_800  # of them
+    requests_bytes: int = 256 * MIB  # of bodies and large answers of all requests together
     connections: int = 4_000  # at once; more are closed
-    follower_stuck_s: float = 60.0  # a follower that takes no byte for so long is let go
+    reader_stuck_s: float = 60.0  # whoever takes no byte of an answer for so long is let go
+    readers_bytes: int = 64 * MIB  # of output on its way to readers; then they get small pieces
+    waiting: int = 500  # ?wait_s= at once, of an org
     wait_total_bytes: int = 8 * MIB  # of all runs' output, in an answer that waited
 
     # The store and the whole process.
-    followers: int = 1_000
+    followers: int = 1_000  # of an org
     retention_s: float = 30 * 86_400.0  # of jobs and their output, once they rest
     audit_retention_s: float = 400 * 86_400.0
     sweep_s: float = 1.0

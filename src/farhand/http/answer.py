@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import compile_path
+from starlette.types import Receive, Scope, Send
 
 from farhand.api.writing import dumped
 from farhand.errors import (
@@ -35,6 +36,8 @@ from farhand.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from farhand.http.budget import LARGE_BYTES, SHARE
+from farhand.http.counts import COUNTS
 
 # The first class that fits counts, so the special stand before the general.
 STATUS: Final[Mapping[type[FarhandError], int]] = {
@@ -66,18 +69,43 @@ RETRY_S: Final[Mapping[type[Unavailable], tuple[int, int] | None]] = {
 
 
 class Json(Response):
-    """An answer in JSON, of values that are plain already."""
+    """An answer in JSON, of values that are plain already.
+
+    A large one counts against the memory of all requests until it is taken. Raises Overloaded,
+    before anything is sent, where there is no room for it.
+    """
 
     media_type = "application/json"
 
     def render(self, content: object) -> bytes:
         return dumped(content)
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        size = len(self.body)
+        if size <= LARGE_BYTES or scope["method"] == "HEAD":
+            await super().__call__(scope, receive, send)
+            return
+        scope[SHARE].cover(size)
+        head = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **head})
+        for at in range(0, size, LARGE_BYTES):  # each when the connection takes it
+            piece = bytes(self.body[at : at + LARGE_BYTES])
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
 
 class ProblemJson(Json):
-    """An error as RFC 9457 has it."""
+    """An error as RFC 9457 has it. It is counted when it is sent."""
 
     media_type = "application/problem+json"
+
+    def __init__(self, code: str, content: object, status: int, headers: dict[str, str]) -> None:
+        super().__init__(content, status, headers)
+        self._code = code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[COUNTS].refused[self._code] += 1
+        await super().__call__(scope, receive, send)
 
 
 def problem(error: FarhandError) -> ProblemJson:
@@ -92,7 +120,7 @@ def problem(error: FarhandError) -> ProblemJson:
         "detail": str(error),
         "code": error.code,
     }
-    return ProblemJson(body, status, _headers(status, error))
+    return ProblemJson(error.code, body, status, _headers(status, error))
 
 
 def _headers(status: int, error: FarhandError) -> dict[str, str]:

@@ -16,6 +16,7 @@ from farhand.domain.limits import Limits
 from farhand.errors import FarhandError
 from farhand.http import agents, health, jobs, runs
 from farhand.http.answer import on_error, on_http, on_invalid
+from farhand.http.counts import Counts
 from farhand.http.deepflow.rights import Front
 from farhand.http.door import Door
 from farhand.http.openapi import described
@@ -42,17 +43,25 @@ def build_app(
 
     With *deepflow* it has DeepFlow's addresses too.
     """
-    stopping = asyncio.Event()
+    stopping, counts = asyncio.Event(), Counts()
     app = _Api(
         title="farhand",
         version=version,
-        openapi_url="/api/v1/openapi.json",
+        openapi_url=None,  # health.open_routes has it
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.stopping = stopping
-    app.add_middleware(Door, tenants=tenants, enrolment=enrolment, limits=limits, stopping=stopping)
+    app.state.counts = counts
+    app.add_middleware(
+        Door,
+        tenants=tenants,
+        enrolment=enrolment,
+        limits=limits,
+        stopping=stopping,
+        counts=counts,
+    )
     app.add_exception_handler(FarhandError, on_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)

@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from farhand.api.reading import parsed
 from farhand.errors import BodyTooLarge, InvalidBody, InvalidQuery, UnsupportedMediaType
+from farhand.http.budget import SHARE
 from farhand.http.door import Caller, Here
 
 T = TypeVar("T")
@@ -47,12 +48,13 @@ async def raw_body(request: Request, here: Caller) -> bytes:
 async def _bytes(request: Request, most: int) -> bytes:
     """Read the body; stop at the first byte beyond *most*, whatever its length claims to be."""
     claimed = request.headers.get("content-length", "")
-    kept = bytearray()
+    kept, share = bytearray(), request.scope[SHARE]
     if not (claimed.isdigit() and int(claimed) > most):
         async for part in request.stream():
             kept += part
             if len(kept) > most:
                 break
+            share.cover(len(kept))
         else:
             return bytes(kept)
     raise BodyTooLarge(f"the body has more than {most} bytes", limit=most)

@@ -6,6 +6,7 @@ bearer token alone; no forwarded header, cookie or host name counts.
 
 import asyncio
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Annotated, Final
@@ -18,9 +19,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from farhand.controller.enrolment import Enrolment
 from farhand.controller.tenants import Tenant, Tenants
+from farhand.domain.ids import OrgId
 from farhand.domain.limits import Limits
-from farhand.errors import FarhandError, Overloaded, Unauthenticated
+from farhand.errors import FarhandError, Overloaded, OverShare, Unauthenticated
 from farhand.http.answer import problem
+from farhand.http.budget import SHARE, Budget, Pieces, Share
+from farhand.http.counts import COUNTS, Counts
 
 # Whoever asks whether we live, or which questions there are, needs no token.
 OPEN: Final = frozenset({"/healthz", "/readyz", "/api/v1/openapi.json"})
@@ -35,13 +39,16 @@ log = structlog.get_logger("farhand.http")
 class Caller:
     """Who asks, and what of the controller is theirs.
 
-    *stopping* is set when the server is about to end: whoever waits should answer now.
+    *stopping* is set when the server is about to end: whoever waits should answer now. *share* is
+    what this request holds in memory, *pieces* are the output on its way to all readers.
     """
 
     name: str
     tenant: Tenant
     limits: Limits
     stopping: asyncio.Event
+    share: Share
+    pieces: Pieces
 
 
 async def _caller(request: Request) -> Caller:
@@ -53,7 +60,7 @@ Here = Annotated[Caller, Depends(_caller)]
 
 
 class Door:
-    """Lets in whoever has a token, up to `limits.requests` at once."""
+    """Lets in whoever has a token, up to `limits.requests` at once and a share for each caller."""
 
     def __init__(
         self,
@@ -63,19 +70,25 @@ class Door:
         enrolment: Enrolment,
         limits: Limits,
         stopping: asyncio.Event,
+        counts: Counts,
     ) -> None:
         self._app = app
         self._tenants = tenants
         self._enrolment = enrolment
         self._limits = limits
         self._stopping = stopping
-        self._inside = 0
+        self._counts = counts
+        self._budget = Budget(limits.requests_bytes)
+        self._pieces = Pieces(limits.readers_bytes)
+        self._inside: Counter[tuple[OrgId, str]] = Counter()  # of each caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"this door is for HTTP, not for {scope['type']}")
-        reply = _Reply(send)
-        self._inside += 1
+        reply = _Reply(send, self._counts)
+        share = Share(self._budget)
+        scope[COUNTS], scope[SHARE] = self._counts, share
+        self._counts.requests += 1
         try:
             await self._enter(scope, receive, reply)
         except FarhandError as error:
@@ -88,17 +101,36 @@ class Door:
             told = FarhandError("something broke here; the log has the incident", incident=incident)
             await self._refuse(told, scope, receive, reply)
         finally:
-            self._inside -= 1
+            share.close()
+            self._counts.requests -= 1
 
     async def _enter(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
-        if scope["path"] not in OPEN:
-            if self._inside > self._limits.requests:
-                raise Overloaded(f"{self._limits.requests} requests are being answered already")
-            principal = await self._enrolment.authenticate(_token(scope))
-            scope[_SCOPE_KEY] = Caller(
-                principal.name, self._tenants.get(principal.org), self._limits, self._stopping
-            )
-        await self._app(scope, receive, reply)
+        if scope["path"] in OPEN:
+            await self._app(scope, receive, reply)
+            return
+        if self._counts.requests > (most := self._limits.requests):
+            msg = f"{most} requests are being answered already"
+            raise Overloaded(msg, bound="requests", limit=most)
+        principal = await self._enrolment.authenticate(_token(scope))
+        caller = principal.org, principal.name
+        if self._inside[caller] >= (most := self._limits.requests_per_caller):
+            msg = f"{most} requests of {principal.name} are being answered already"
+            raise OverShare(msg, bound="requests_per_caller", limit=most)
+        scope[_SCOPE_KEY] = Caller(
+            principal.name,
+            self._tenants.get(principal.org),
+            self._limits,
+            self._stopping,
+            scope[SHARE],
+            self._pieces,
+        )
+        self._inside[caller] += 1
+        try:
+            await self._app(scope, receive, reply)
+        finally:
+            self._inside[caller] -= 1
+            if not self._inside[caller]:
+                del self._inside[caller]
 
     async def _refuse(
         self, error: FarhandError, scope: Scope, receive: Receive, reply: "_Reply"
@@ -109,15 +141,17 @@ class Door:
 
 
 class _Reply:
-    """Sends on, says whether an answer has begun, and dates it."""
+    """Sends on, says whether an answer has begun, counts it and dates it."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, counts: Counts) -> None:
         self._send = send
+        self._counts = counts
         self.begun = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.begun = True
+            self._counts.answers[message["status"]] += 1
             headers = MutableHeaders(scope=message)
             headers["Date"] = formatdate(usegmt=True)
             headers.setdefault("Cache-Control", "no-store")

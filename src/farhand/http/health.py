@@ -7,8 +7,10 @@ from contextlib import suppress
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
+from starlette.responses import Response
 
 from farhand.api.shapes import Health, Version
+from farhand.api.writing import dumped
 from farhand.controller.enrolment import Enrolment
 from farhand.errors import Unauthenticated, Unavailable
 from farhand.http.answer import Json
@@ -35,6 +37,14 @@ def open_routes(enrolment: Enrolment) -> APIRouter:
         with suppress(Unauthenticated):  # that the store knows no such token is an answer
             await enrolment.authenticate("readyz")
         return Json(_OK)
+
+    @health.get("/api/v1/openapi.json", include_in_schema=False)
+    async def openapi(request: Request) -> Response:
+        """Describe the API: the same bytes for everybody, made once."""
+        app = request.app
+        if (made := getattr(app.state, "described", None)) is None:
+            made = app.state.described = dumped(app.openapi())
+        return Response(made, media_type="application/json")
 
     return health
 

@@ -4,6 +4,7 @@ Decides nothing about jobs: one call of `controller.jobs` each.
 """
 
 import asyncio
+from contextlib import nullcontext, suppress
 from typing import Annotated, Final, cast
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -24,7 +25,7 @@ from farhand.domain.ids import JobId, is_id
 from farhand.domain.job import Job
 from farhand.domain.output import StreamName
 from farhand.domain.run import Run
-from farhand.errors import InvalidQuery, UnknownJob
+from farhand.errors import InvalidQuery, Overloaded, UnknownJob
 from farhand.http.answer import Json
 from farhand.http.asked import VERSION_ONE, PageAsked, body_of, known_query
 from farhand.http.door import Caller, Here
@@ -67,12 +68,19 @@ async def submit_job(
     """Run something on some agents."""
     if wait_s is not None and wait_s > here.limits.wait_max_s:
         raise InvalidQuery(f"wait_s: at most {here.limits.wait_max_s:g} seconds are waited")
+    with here.tenant.followers.seat() if wait_s else nullcontext():
+        return await _submit(request, here, asked, wait_s, idempotency_key)
+
+
+async def _submit(
+    request: Request, here: Caller, asked: JobRequest, wait_s: float | None, key: str | None
+) -> Json:
     submitted = await here.tenant.jobs.submit(
         reading.job_spec(asked, here.limits),
         reading.targets(asked, here.limits),
         by=here.name,
-        key=idempotency_key,
-        digest=reading.digest(asked) if idempotency_key else "",
+        key=key,
+        digest=reading.digest(asked) if key else "",
         hold=bool(asked.hold),
     )
     job = submitted.job
@@ -80,7 +88,8 @@ async def submit_job(
     if submitted.repeated:
         headers["Idempotency-Replayed"] = "true"
     if wait_s and await _settled(request, here, job.id, wait_s):
-        return Json(await _result(here, await _found(here, job.id)), 200, headers)
+        with suppress(Overloaded):  # no room for the results; that the job is taken fits always
+            return await _result(here, await _found(here, job.id), headers)
     accepted: JobAccepted = {
         **writing.job_brief(job),
         "runs": [writing.run_brief(run) for run in submitted.runs],
@@ -100,8 +109,11 @@ async def _settled(request: Request, here: Caller, job: JobId, within_s: float) 
     return settled
 
 
-async def _result(here: Caller, job: Job) -> JobResult:
-    """Return a job with all its runs and the beginnings of what they printed, within bounds."""
+async def _result(here: Caller, job: Job, headers: dict[str, str]) -> Json:
+    """Answer with all runs of a job and the beginnings of what they printed, within bounds.
+
+    Raises Overloaded.
+    """
     runs: list[RunResult] = []
     room, cursor = here.limits.wait_total_bytes, None
     while True:
@@ -111,8 +123,12 @@ async def _result(here: Caller, job: Job) -> JobResult:
         for run in page.items:
             result, room = await _with_output(here, run, room)
             runs.append(result)
+            here.share.cover(2 * (here.limits.wait_total_bytes - room))
         if (cursor := page.next) is None:
-            return {**writing.job_brief(job), "runs": runs}
+            whole: JobResult = {**writing.job_brief(job), "runs": runs}
+            answer = Json(whole, 200, headers)
+            here.share.cover(len(answer.body))
+            return answer
         await asyncio.sleep(0)
 
 

@@ -1,28 +1,25 @@
 """The addresses of runs: what became of them, and the bytes they printed.
 
-Reads bytes from the store as they are sent, never ahead.
+Sends no byte itself; `download` does.
 """
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from farhand.api import writing
 from farhand.api.shapes import RunList, RunShape
 from farhand.domain.ids import AgentId, JobId, RunId, is_id
 from farhand.domain.output import StreamName
 from farhand.domain.run import Run, RunState
-from farhand.errors import StoreUnavailable, UnknownJob, UnknownRun
+from farhand.errors import UnknownJob, UnknownRun
 from farhand.http.answer import Json
 from farhand.http.asked import VERSION_ONE, PageAsked, known_query
 from farhand.http.door import Caller, Here
+from farhand.http.download import Download
 from farhand.http.ranges import Span, asked_span
 from farhand.ports import RunFilter
-
-READ_BYTES: Final = 256 * 1024
 
 router = APIRouter(prefix=VERSION_ONE, tags=["runs"], dependencies=[Depends(known_query)])
 
@@ -97,9 +94,7 @@ async def get_output(
     """Send the bytes that are stored of one stream so far, or a range of them."""
     found = await _found(here, run)
     span, headers = await _head(here, found, stream, byte_range)
-    body = _bytes(here, found.id, stream, span)
-    status = 206 if span.part else 200
-    return StreamingResponse(body, status, headers, media_type="application/octet-stream")
+    return Download(here, found.id, stream, span, headers)
 
 
 @router.head(
@@ -138,15 +133,3 @@ async def _head(
         if end.cut_bytes:
             headers["Farhand-Output-Cut"] = f"at={end.cut_at}, bytes={end.cut_bytes}"
     return span, headers
-
-
-async def _bytes(here: Caller, run: RunId, stream: StreamName, span: Span) -> AsyncIterator[bytes]:
-    at = span.start
-    while at < span.end:
-        limit = min(READ_BYTES, span.end - at)
-        data = await here.tenant.store.output(run, stream, offset=at, limit=limit)
-        if not data:
-            raise StoreUnavailable(f"the output of {run} was deleted while it was read")
-        yield data
-        at += len(data)
-        await asyncio.sleep(0)  # a fast reader must not starve everybody else

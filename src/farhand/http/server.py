@@ -17,6 +17,8 @@ from fastapi import FastAPI
 from farhand.domain.limits import DEFAULTS, Limits
 from farhand.errors import ConfigError, PortInUse
 from farhand.http.connection import BoundedConnection, bounded
+from farhand.http.counts import Counts
+from farhand.http.listener import Listener
 
 _BACKLOG: Final = 1024
 _KEEPALIVE_S: Final = 30
@@ -54,18 +56,31 @@ async def serving_http(
     try:
         server = uvicorn.Server(_config(app, tls, limits))
         server.config.load()
+        server.servers = []  # listening is ours
     except OSError as exc:  # ssl's errors are among them
         listener.close()
         raise ConfigError(f"the TLS certificate or key cannot be used: {exc}") from exc
     server.lifespan = server.config.lifespan_class(server.config)
-    await server.startup(sockets=[listener])
+    await server.lifespan.startup()
     host, port = listener.getsockname()[:2]
-    try:
-        yield Address(host, port, tls is not None)
-    finally:
-        app.state.stopping.set()
-        await server.shutdown(sockets=[listener])
-        await _cut(server)
+    counts: Counts = app.state.counts
+    made = bounded(limits, counts)
+
+    def connection() -> BoundedConnection:
+        return made(
+            config=server.config, server_state=server.server_state, app_state=server.lifespan.state
+        )
+
+    async with Listener(
+        listener, connection, tls=server.config.ssl, limits=limits, counts=counts
+    ) as taking:
+        try:
+            yield Address(host, port, tls is not None)
+        finally:
+            app.state.stopping.set()
+            taking.stop()
+            await server.shutdown()
+            await _cut(server)
 
 
 async def _cut(server: uvicorn.Server) -> None:
@@ -82,7 +97,7 @@ def _config(app: FastAPI, tls: tuple[str, str] | None, limits: Limits) -> uvicor
     certificate, key = tls or (None, None)
     return uvicorn.Config(
         app,
-        http=bounded(limits),
+        http=BoundedConnection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -121,7 +136,7 @@ def _bound(bind: str) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_S)
         listener.bind(address)
-        # Before uvicorn does it: two sockets with SO_REUSEADDR can be bound, one can listen.
+        # At once: two sockets with SO_REUSEADDR can be bound, one can listen.
         listener.listen(_BACKLOG)
         listener.setblocking(False)
     except OSError as exc:

@@ -21,7 +21,7 @@ from farhand.http.door import Caller
 from farhand.http.racing import first_of, gone
 from farhand.ports import Event
 
-PIECE_BYTES: Final = 256 * 1024
+PIECE_BYTES: Final = 64 * 1024
 HEARTBEAT_S: Final = 15.0
 CLOSE_S: Final = 1.0  # for the last words to a reader
 CONNECTION: Final = "farhand.connection"  # extension of our server: `transport`, a Connection
@@ -30,11 +30,7 @@ _FLUSH_BYTES: Final = 64 * 1024  # what a transport takes before it asks to wait
 
 
 class Connection(Protocol):
-    """What a stream may know of the connection under it; asyncio's transports are some."""
-
-    def get_write_buffer_size(self) -> int:
-        """How many bytes wait to be taken."""
-        ...
+    """What a stream may do to the connection under it; asyncio's transports are some."""
 
     def abort(self) -> None:
         """Cut it at once, and forget what waits."""
@@ -69,7 +65,7 @@ def message(kind: str, data: bytes, seq: int | None = None) -> bytes:
 class EventStream(Response):
     """Follows *job* behind event *after*: `output`, `run`, `end`, and comments in between.
 
-    Raises Overloaded, before anything is sent, when too many follow already.
+    Raises OverShare, before anything is sent, when too many follow already.
     """
 
     media_type = "text/event-stream"
@@ -90,10 +86,9 @@ class EventStream(Response):
                 copied=self._copy(out),
                 gone=gone(receive),
                 stopping=self._caller.stopping.wait(),
-                stuck=self._until_stuck(out, connection),
                 beats=self._beat(out),
             )
-            closed = ended == "gone" or (ended != "stuck" and await out.close())
+            closed = ended == "gone" or await out.close()
         except FarhandError as error:
             if not out.begun:
                 raise
@@ -101,18 +96,6 @@ class EventStream(Response):
         if not closed and connection is not None:
             connection.abort()
             await asyncio.sleep(0)  # for the server to see it, and not to call it unfinished
-
-    async def _until_stuck(self, out: "_Writer", connection: Connection | None) -> None:
-        """Return when a write waits, and the connection took no byte for the whole deadline."""
-
-        def progress() -> tuple[int, int]:
-            return out.written, connection.get_write_buffer_size() if connection else 0
-
-        while True:
-            before = progress()
-            await asyncio.sleep(self._caller.limits.follower_stuck_s)
-            if out.waiting and before == progress():
-                return
 
     async def _beat(self, out: "_Writer") -> None:
         """Begin at once, so that the reader knows; then say now and then that we live."""
@@ -128,6 +111,7 @@ class EventStream(Response):
         async with aclosing(followers.follow(self._job, after=self._after)) as batches:
             async for events in batches:
                 ready = bytearray()
+                await out.send(b"")  # when the one before is taken, the next is read
                 for event in joined(events):
                     async with aclosing(self._messages(event)) as messages:
                         async for one in messages:
@@ -135,6 +119,7 @@ class EventStream(Response):
                             if len(ready) >= _FLUSH_BYTES:
                                 await out.send(bytes(ready))
                                 ready.clear()
+                                await out.send(b"")
                 if ready:
                     await out.send(bytes(ready))
 
@@ -168,18 +153,13 @@ class EventStream(Response):
 
 
 class _Writer:
-    """Writes whole messages, one after the other. *written* counts them; *waiting*: one is due."""
+    """Writes whole messages, one after the other."""
 
     def __init__(self, response: Response, send: Send) -> None:
         self.begun = False
-        self.written = 0
         self._response = response
         self._send = send
         self._turn = asyncio.Lock()
-
-    @property
-    def waiting(self) -> bool:
-        return self._turn.locked()
 
     async def begin(self) -> None:
         """Send the head, unless it is sent."""
@@ -194,7 +174,6 @@ class _Writer:
         await self.begin()
         async with self._turn:
             await self._send({"type": "http.response.body", "body": data, "more_body": more})
-            self.written += 1
         await asyncio.sleep(0)  # a fast reader must not starve everybody else
 
     async def close(self, parting: bytes = b"") -> bool:
