@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -24,6 +25,8 @@ from farhand.wire.grpc import Call, GrpcServer, LinkLimits
 from farhand.wire.native import METHOD
 
 log = structlog.get_logger()
+
+GREETING: Final = 256  # connections from one address that have not yet said who they are
 
 
 class FrontDoor:
@@ -60,10 +63,14 @@ class Gateway:
 
 
 def link_limits(limits: Limits) -> LinkLimits:
-    """The link's limits for a controller's."""
+    """The link's limits for a controller's.
+
+    A whole fleet may stand behind one address: all that may wait to be let in may come from it.
+    """
     return LinkLimits(
         first_message_deadline_s=limits.first_message_s,
         bytes_before_identity=limits.hello_bytes,
+        unidentified_per_address=limits.admissions + limits.admissions_waiting + GREETING,
         message_bytes=limits.message_bytes,
     )
 

@@ -7,6 +7,8 @@ import asyncio
 import enum
 import logging
 import ssl
+from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Final, cast
 
@@ -127,9 +129,12 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of the socket."""
         self.reads += 1
+        self._take(self._read, data)
+
+    def _take(self, read: Callable[[bytes], None], data: bytes) -> None:
         self._woken = True  # what this leads to is written once, at the end
         try:
-            self._read(data)
+            read(data)
         except ProtocolError as exc:
             self._fail(str(exc))
             return
@@ -145,15 +150,27 @@ class Link(asyncio.Protocol):
                 self._core.receive(data)
                 self.on_read()
             return
-        for plain in self._tls.receive(data):
+        if self._tls.established or not self.postpone(data):
+            self._read_tls(self._tls, data)
+
+    def _read_tls(self, tls: TlsPipe, data: bytes) -> None:
+        for plain in tls.receive(data):
             self._become_http2()
             if not plain:
                 self._fail("the peer closed the connection")
                 return
             self._core.receive(plain)
-        if self._tls.established:
+        if tls.established:
             self._become_http2()
             self.on_read()
+
+    def go_on(self, data: bytes) -> None:
+        """Take bytes of a TLS handshake that were postponed, and read on."""
+        if self._tls is None or self._stage is not Stage.TLS:
+            return
+        self._take(partial(self._read_tls, self._tls), data)
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _become_http2(self) -> None:
         if self._stage is Stage.TLS:
@@ -193,6 +210,10 @@ class Link(asyncio.Protocol):
         """The first bytes, in stage CONNECTING: choose the next one and return what is left."""
         self.begin_http2()
         return data
+
+    def postpone(self, data: bytes) -> bool:  # noqa: ARG002  # for whom it is to override
+        """Whether these bytes of a TLS handshake wait, until `go_on` is called with them."""
+        return False
 
     def on_read(self) -> None:
         """Bytes of HTTP/2 were read."""

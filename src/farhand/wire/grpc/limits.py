@@ -35,6 +35,8 @@ class LinkLimits:
     """Calls at a time on a connection on which no call is identified yet."""
     unidentified_per_address: int = 256
     """Connections at a time from one address on which no call is identified yet."""
+    unidentified: int = 4096
+    """The same, from all addresses together."""
     streams: int = 1024
     """Calls at a time on one connection."""
     message_bytes: int = 4 * MIB

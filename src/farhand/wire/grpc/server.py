@@ -8,11 +8,13 @@ import logging
 import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeAlias
 
 from farhand.wire.grpc.aio import Link, Stage
 from farhand.wire.grpc.call import Factory
 from farhand.wire.grpc.errors import ProtocolError
+from farhand.wire.grpc.handshakes import Handshakes
 from farhand.wire.grpc.health import HealthService
 from farhand.wire.grpc.limits import LinkLimits
 from farhand.wire.grpc.shell import Budget, Role, Route
@@ -50,6 +52,8 @@ class GrpcServer:
         self.large = Budget(self.limits.large_messages_bytes)
         self.links: dict[ServerLink, None] = {}
         self.strangers: Counter[str] = Counter()  # connections by address, none identified
+        self.handshakes = Handshakes(asyncio.get_running_loop())
+        self._unidentified = 0  # all of them
         self._routes = {path: Route(factory) for path, factory in methods.items()}
         self._routes |= self.health.routes()
         self._listeners: list[asyncio.Server] = []
@@ -127,11 +131,17 @@ class GrpcServer:
         self.links[link] = None
         host = link.peer.host
         self.strangers[host] += 1
-        return not self._draining and self.strangers[host] <= self.limits.unidentified_per_address
+        self._unidentified += 1
+        return (
+            not self._draining
+            and self.strangers[host] <= self.limits.unidentified_per_address
+            and self._unidentified <= self.limits.unidentified
+        )
 
     def known(self, link: "ServerLink") -> None:
         """A connection is a stranger's no longer."""
         host = link.peer.host
+        self._unidentified -= 1
         self.strangers[host] -= 1
         if not self.strangers[host]:
             del self.strangers[host]
@@ -178,6 +188,13 @@ class ServerLink(Link):
         else:
             self.begin_http2()
         return data
+
+    def postpone(self, data: bytes) -> bool:
+        """A handshake takes the processor for long: in turn with the others."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+        self._server.handshakes.add(partial(self.go_on, data))
+        return True
 
     def route(self, path: str) -> Route | CallEnd:
         """Find the method, if this connection may call it."""

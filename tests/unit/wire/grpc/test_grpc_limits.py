@@ -8,7 +8,7 @@ UNITS = ("_s", "_per_s", "bytes", "_bytes_per_call", "streams", "count", "burst"
 
 
 def test_every_limit_has_its_unit_in_its_name() -> None:
-    counts = {"calls_before_identity", "unidentified_per_address", "unanswered_acks"}
+    counts = {"unidentified_per_address", "unidentified", "unanswered_acks"}
     odd = {
         field.name
         for field in fields(LinkLimits)
