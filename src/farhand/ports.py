@@ -47,18 +47,21 @@ class AddJob:
 class MoveRun:
     """Compare-and-set: move a run that is in one of *expect* to *to*.
 
-    *epoch* (of the agent's session) makes the change conditional on that session being the
-    newest; None where the controller itself decides. Fields that are None stay as they are, but
-    a run that is waited for again loses the `why` and the message of its rest.
+    *agent* and *epoch* name the session that writes, and go together: the run must be that
+    agent's, and the session its newest. Both are None where the controller itself decides.
+    Fields that are None stay as they are, but a run that is waited for again loses the `why`
+    and the message of its rest.
     When *streams* are given, the run moves only if each is stored up to its `kept` bytes.
     When the job's last open run comes to rest, the job's `end` event is written with it.
-    Outcome: `Moved`, `Lost` (it was in another state), `Gap` (output is missing) or `Fenced`.
+    Outcome: `Moved`, `Lost` (it was in another state, or is no run of *agent*), `Gap` (output
+    is missing) or `Fenced`.
     """
 
     run: RunId
     expect: frozenset[RunState]
     to: RunState
     at: float
+    agent: AgentId | None = None
     epoch: int | None = None
     why: Why | None = None
     message: str | None = None
@@ -74,12 +77,13 @@ class MoveRun:
 class Append:
     """Keep a chunk at the end of its stream. Bytes that are stored already are dropped.
 
-    Outcome: `Kept`, `Gap` (it begins behind the end; nothing is kept), `Lost` (the run is final
-    or gone) or `Fenced`.
+    *agent* and *epoch* as in MoveRun. Outcome: `Kept`, `Gap` (it begins behind the end; nothing
+    is kept), `Lost` (the run is final, gone, or no run of *agent*) or `Fenced`.
     """
 
     chunk: Chunk
     at: float
+    agent: AgentId | None = None
     epoch: int | None = None
 
 
@@ -158,11 +162,13 @@ class RemoveAgent:
     """Forget an agent; its runs stay, and open ones come to rest. Outcome: `Done` or `Lost`.
 
     Open runs: held and queued become cancelled, sent and running become lost; why agent_removed.
-    Every later write of its sessions is `Fenced`.
+    Every later write of its sessions is `Fenced`. With *epoch*, only if that session is still
+    the newest; else the outcome is `Fenced`.
     """
 
     agent: AgentId
     at: float
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +260,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The chunk begins behind this offset, where the stored stream ends."""
+    """Bytes are missing from this offset on, where the stored stream ends."""
 
     through: int
 

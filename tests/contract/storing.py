@@ -86,10 +86,13 @@ def move(
     *,
     expect: frozenset[RunState] = ANY,
     epoch: int | None = None,
+    of: int = 1,
     at: float = 200.0,
     why: Why | None = None,
 ) -> MoveRun:
-    return MoveRun(run=run_id(n), expect=expect, to=to, at=at, epoch=epoch, why=why)
+    """A move; with *epoch*, written by that session of agent *of*."""
+    agent = None if epoch is None else agent_id(of)
+    return MoveRun(run=run_id(n), expect=expect, to=to, at=at, agent=agent, epoch=epoch, why=why)
 
 
 def append(
@@ -99,8 +102,11 @@ def append(
     offset: int = 0,
     stream: StreamName = OUT,
     epoch: int | None = None,
+    of: int = 1,
 ) -> Append:
-    return Append(chunk=Chunk(run_id(n), stream, offset, data), at=300.0, epoch=epoch)
+    """A chunk; with *epoch*, written by that session of agent *of*."""
+    agent = None if epoch is None else agent_id(of)
+    return Append(chunk=Chunk(run_id(n), stream, offset, data), at=300.0, agent=agent, epoch=epoch)
 
 
 def join(n: int = 1) -> tuple[JoinAgent, OpenSession]:

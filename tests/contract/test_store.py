@@ -17,6 +17,8 @@ from farhand.ports import (
     Event,
     Fenced,
     Full,
+    Gap,
+    Kept,
     Lost,
     Moved,
     MoveRun,
@@ -32,6 +34,7 @@ from tests.contract.storing import (
     OUT,
     Opened,
     add,
+    agent_id,
     append,
     job,
     job_id,
@@ -161,11 +164,13 @@ async def test_a_run_keeps_all_that_its_moves_told(subject: Opened) -> None:
     outcomes = await subject.apply(
         move(1, S.SENT, at=110.0),
         replace(move(1, S.RUNNING, at=120.0, epoch=1), pid=42),
+        append(b"abcxyz", epoch=1),
         MoveRun(
             run=run_id(),
             expect=frozenset({S.RUNNING}),
             to=S.FAILED,
             at=130.0,
+            agent=agent_id(),
             epoch=1,
             why=Why.SIGNAL,
             message="killed",
@@ -195,8 +200,8 @@ async def test_a_run_keeps_all_that_its_moves_told(subject: Opened) -> None:
     assert outcomes[-1] == Moved(ended)
     assert ended == await the_run(store)
     assert {S.FAILED: 1} == (await the_job(store)).counts
-    assert ["sent", "running", "failed", "end"] == await told(store)
-    assert ended == (await store.events(job_id(), after=2))[0].run
+    assert ["sent", "running", "output", "failed", "end"] == await told(store)
+    assert ended == (await store.events(job_id(), after=3))[0].run
 
 
 async def test_a_run_in_another_state_is_not_moved(subject: Opened) -> None:
@@ -236,6 +241,41 @@ async def test_an_older_session_is_fenced(subject: Opened) -> None:
 
     assert [Fenced(), Fenced(), Fenced()] == [outcomes[n] for n in (0, 1, 3)]
     assert isinstance(outcomes[2], Moved)
+
+
+async def test_a_session_cannot_write_to_the_run_of_another_agent(subject: Opened) -> None:
+    theirs, mine = run(1, of=1, job=1), run(2, of=2, job=1)
+    await subject.apply(*join(1), *join(2), add(1, theirs, mine), move(1, S.SENT), move(2, S.SENT))
+    await subject.look()
+    outcomes = await subject.apply(
+        move(1, S.RUNNING, of=2, epoch=1),
+        move(1, S.REFUSED, of=2, epoch=1),
+        append(b"x", n=1, of=2, epoch=1),
+        replace(move(1, S.RUNNING), epoch=1),  # an epoch of nobody's
+        replace(append(b"x", n=1), epoch=1),
+        replace(move(1, S.RUNNING), agent=agent_id(1)),  # an agent without an epoch
+        move(2, S.RUNNING, of=2, epoch=1),
+        append(b"x", n=2, of=2, epoch=1),
+    )
+    store = await subject.look()
+
+    assert [Lost(), Lost(), Lost(), Lost(), Lost(), Fenced()] == outcomes[:6]
+    assert isinstance(outcomes[6], Moved)
+    assert Kept(1) == outcomes[7]
+    assert S.SENT is (await the_run(store, 1)).state
+    assert 0 == (await store.offsets(run_id(1)))[OUT]
+
+
+async def test_a_run_does_not_end_before_its_output_is_stored(subject: Opened) -> None:
+    end = StreamEnd(total=3, kept=3, sha256_kept="a", sha256_all="a")
+    finish = replace(move(1, S.SUCCEEDED, epoch=1), streams={OUT: end})
+    await subject.apply(*join(), add(), move(1, S.SENT), append(b"ab", epoch=1))
+    early = await subject.apply(finish, append(b"c", offset=2, epoch=1), finish)
+    store = await subject.look()
+
+    assert Gap(2) == early[0]
+    assert isinstance(early[2], Moved)
+    assert S.SUCCEEDED is (await the_run(store)).state
 
 
 async def test_the_queue_ttl_starts_when_a_run_leaves_held(subject: Opened) -> None:

@@ -125,6 +125,16 @@ async def test_an_operator_edits_and_the_agent_cannot_undo_it(subject: Opened) -
     )
 
 
+async def test_a_session_that_is_not_the_newest_does_not_remove_its_agent(subject: Opened) -> None:
+    joined, session = join()
+    await subject.apply(joined, session, session)
+    remove = RemoveAgent(agent=agent_id(), at=500.0, epoch=1)
+    outcomes = await subject.apply(remove, replace(remove, epoch=2), replace(remove, epoch=2))
+
+    assert [Fenced(), Done(), Lost()] == outcomes
+    assert await (await subject.look()).agent(agent_id()) is None
+
+
 async def test_a_removed_agent_leaves_its_runs_at_rest(subject: Opened) -> None:
     await subject.apply(*join(1), *join(2))
     runs = [run(n, of=1) for n in range(1, 6)]

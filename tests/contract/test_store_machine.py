@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from farhand.domain.agent import Liveness
-from farhand.domain.output import StreamName
+from farhand.domain.output import StreamEnd, StreamName
 from farhand.domain.run import RunState, Why
 from farhand.ports import (
     AddJob,
@@ -72,6 +72,7 @@ moves = st.builds(
     st.sampled_from(RunState),
     expect=st.frozensets(st.sampled_from(RunState), min_size=4),
     epoch=epochs,
+    of=few,
     at=times,
     why=st.none() | st.sampled_from(Why),
 )
@@ -82,9 +83,19 @@ appends = st.builds(
     offset=st.integers(0, 3 * INLINE),
     stream=st.sampled_from(StreamName),
     epoch=epochs,
+    of=few,
+)
+ends = st.builds(
+    lambda change, stream, kept: replace(
+        change, streams={stream: StreamEnd(total=kept, kept=kept)}
+    ),
+    moves,
+    st.sampled_from(StreamName),
+    st.integers(0, INLINE),
 )
 run_changes = st.one_of(
     moves,
+    ends,
     appends,
     appends.map(lambda change: replace(change, chunk=replace(change.chunk, offset=0))),
     st.builds(lambda n: RequestCancel(run=run_id(n), at=150.0), runs),
@@ -107,7 +118,7 @@ agent_changes = st.one_of(
         st.sampled_from([None, "web-1", "x"]),
         st.booleans(),
     ),
-    few.map(lambda n: RemoveAgent(agent=agent_id(n), at=160.0)),
+    st.builds(lambda n, epoch: RemoveAgent(agent=agent_id(n), at=160.0, epoch=epoch), few, epochs),
 )
 job_changes = st.one_of(
     jobs(),

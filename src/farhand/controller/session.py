@@ -336,13 +336,14 @@ class Session:
         now = self._home.clock.wall()
         match effect:
             case Keep(chunk):
-                return Append(chunk=chunk, at=now, epoch=self.epoch)
+                return Append(chunk=chunk, at=now, agent=self.agent, epoch=self.epoch)
             case Move(run, expect, to, why, message, pid):
                 return MoveRun(
                     run=run,
                     expect=expect,
                     to=to,
                     at=now,
+                    agent=self.agent,
                     epoch=self.epoch,
                     why=why,
                     message=message,
@@ -354,6 +355,7 @@ class Session:
                     expect=_OPEN,
                     to=ending.state,
                     at=now,
+                    agent=self.agent,
                     epoch=self.epoch,
                     why=ending.why,
                     message=ending.message,
@@ -365,7 +367,12 @@ class Session:
                 )
             case Start(run):
                 return MoveRun(
-                    run=run.id, expect=_QUEUED, to=RunState.SENT, at=now, epoch=self.epoch
+                    run=run.id,
+                    expect=_QUEUED,
+                    to=RunState.SENT,
+                    at=now,
+                    agent=self.agent,
+                    epoch=self.epoch,
                 )
             case _:
                 return None

@@ -37,6 +37,7 @@ from farhand.ports import (
     AgentChannel,
     Bus,
     Clock,
+    Done,
     Hint,
     Opened,
     OpenSession,
@@ -154,8 +155,9 @@ class Sessions:
         said = session.parting is not None and session.parting.reason is Parting.STOPPING
         session.log.info("session.ended", goodbye=said, heartbeats=session.machine.heartbeats)
         if session.new and not session.machine.reconciled:
-            # It never said a word behind its Welcome: it does not know its secret.
-            await self.forget(session.agent)
+            # It never said a word behind its Welcome: it does not know its secret, or it has
+            # come back with it meanwhile.
+            await self._undo_joining(session)
             return
         change = SetLiveness(
             agent=session.agent,
@@ -168,6 +170,15 @@ class Sessions:
         except Unavailable as exc:
             session.log.warning("session.unwritten", error=str(exc))
         self._bus.publish(Hint(self.org, "agent", session.agent))
+
+    async def _undo_joining(self, session: Session) -> None:
+        remove = RemoveAgent(agent=session.agent, at=self.clock.wall(), epoch=session.epoch)
+        try:
+            (outcome,) = await self.store.apply([remove])
+            if outcome == Done():
+                await self._enrolment.revoke(self.org, session.agent)
+        except Unavailable as exc:
+            session.log.warning("session.unwritten", error=str(exc))
 
     async def forget(self, agent: AgentId) -> None:
         """Remove an agent: its secret, its record, its stream."""

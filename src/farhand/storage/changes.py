@@ -186,11 +186,24 @@ def _move_run(change: MoveRun, ledger: Ledger) -> Outcome:
     run = ledger.run(change.run)
     if run is None:
         return Lost()
-    if change.epoch is not None and ledger.epoch(run.agent) != change.epoch:
-        return Fenced()
+    if (barred := _barred(change, run, ledger)) is not None:
+        return barred
     if run.state not in change.expect or change.to not in NEXT[run.state]:
         return Lost(run.state)
+    for stream, end in (change.streams or {}).items():
+        if (stored := ledger.kept(run.id, stream)) < end.kept:
+            return Gap(stored)
     return Moved(_moved(run, change.to, change.at, _told(change), ledger))
+
+
+def _barred(change: MoveRun | Append, run: Run, ledger: Ledger) -> Outcome | None:
+    """Why the session that wants to write may not; None when it may, or none is named."""
+    if change.agent is None and change.epoch is None:
+        return None
+    if change.agent != run.agent:
+        return Lost()  # it is told no more than of a run that is not there
+    newest = ledger.epoch(run.agent)
+    return None if newest is not None and newest == change.epoch else Fenced()
 
 
 def _told(change: MoveRun) -> dict[str, Any]:
@@ -251,8 +264,8 @@ def _append(change: Append, ledger: Ledger) -> Outcome:
     run = ledger.run(chunk.run)
     if run is None:
         return Lost()
-    if change.epoch is not None and ledger.epoch(run.agent) != change.epoch:
-        return Fenced()
+    if (barred := _barred(change, run, ledger)) is not None:
+        return barred
     if run.state in FINAL:
         return Lost(run.state)
     stored = ledger.kept(chunk.run, chunk.stream)
@@ -344,8 +357,11 @@ def _edit_agent(change: EditAgent, ledger: Ledger) -> Outcome:
 
 
 def _remove_agent(change: RemoveAgent, ledger: Ledger) -> Outcome:
-    if ledger.epoch(change.agent) is None:
+    newest = ledger.epoch(change.agent)
+    if newest is None:
         return Lost()
+    if change.epoch is not None and newest != change.epoch:
+        return Fenced()
     for run in ledger.open_runs_of(change.agent):
         rest = RunState.CANCELLED if run.state in WAITING else RunState.LOST
         _moved(run, rest, change.at, {"why": Why.AGENT_REMOVED}, ledger)

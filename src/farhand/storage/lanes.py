@@ -71,6 +71,7 @@ class Sorter(Generic[W]):
         self._files: set[RunId] = set()
         self._held: set[str] = set()  # runs that wait, with their agents and jobs
         self._all_wait = False
+        self._added: list[AddJob] = []
 
     def sort(self, waiting: Iterable[W]) -> tuple[list[W], list[W]]:
         """Return what goes now, and what waits for a later commit."""
@@ -89,17 +90,24 @@ class Sorter(Generic[W]):
             case Append(chunk=chunk):
                 if chunk.run not in self._held and self._has_room(change):
                     return False
-                self._held.update((chunk.run, *self._owners_of(chunk.run)))
+                self._hold(chunk.run)
                 return True
             case MoveRun(run=run) | RequestCancel(run=run):
                 return run in self._held
             case OpenSession(agent=owner) | RemoveAgent(agent=owner) | CancelJob(job=owner):
                 self._all_wait = owner in self._held
-            case AddJob(runs=runs) if self._held:
-                self._all_wait = any(run.id in self._held for run in runs)
+            case AddJob(runs=runs):
+                self._all_wait = bool(self._held) and any(run.id in self._held for run in runs)
+                self._added.append(change)
             case _:
                 pass
         return self._all_wait
+
+    def _hold(self, run: RunId) -> None:
+        """Let a run wait, with its agent and job: these may be as new as this commit."""
+        new = (it for added in self._added for it in added.runs if it.id == run)
+        owners = ((it.agent, it.job) for it in new)
+        self._held.update((run, *self._owners_of(run), *next(owners, ())))
 
     def _has_room(self, append: Append) -> bool:
         run, size = append.chunk.run, len(append.chunk.data)

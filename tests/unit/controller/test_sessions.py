@@ -1,7 +1,7 @@
 """Agents come, go, are fenced and come back; what their runs become."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,6 +14,7 @@ from farhand.domain.limits import DEFAULTS, KIB
 from farhand.domain.messages import (
     Ack,
     CancelRun,
+    FromAgent,
     Held,
     HeldRun,
     HeldState,
@@ -29,9 +30,9 @@ from farhand.domain.messages import (
     Welcome,
 )
 from farhand.domain.output import StreamName
-from farhand.domain.run import Ending, RunState, Why
+from farhand.domain.run import Ending, Run, RunState, Why
 from farhand.errors import AgentBusy, AgentGone, CloneRefused, JoinRefused, StoreUnavailable
-from farhand.ports import Append, Change, Outcome
+from farhand.ports import Append, Change, MoveRun, Outcome
 from farhand.storage.memory import MemoryStore
 from farhand.testing import (
     FakeAgent,
@@ -306,22 +307,110 @@ async def test_a_second_stream_fences_the_first_with_notice_to_both() -> None:
         assert (2, True) == (welcome.epoch, welcome.fenced)
 
 
-async def test_a_fenced_stream_can_write_nothing() -> None:
-    async with World.start(agents=["web-1"], behaviour=hang) as world:
-        first = world.agent("web-1")
+class GatedStore(MemoryStore):
+    """What sessions write to runs waits, in order, while *gate* is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        if any(isinstance(change, Append | MoveRun) and change.epoch for change in changes):
+            await self.gate.wait()
+        return await super().apply(changes)
+
+
+SAYINGS: dict[str, Callable[[RunId], list[FromAgent]]] = {
+    "output": lambda run: [output(run, b"stale")],
+    "start": lambda run: [RunStarted(run, 7)],
+    "end": lambda run: [ended(run)],
+    "refusal": lambda run: [RunRefused(run, Why.POLICY, "no")],
+}
+
+
+async def _fence(world: World, run: Run | None = None) -> tuple[Session, FakeAgent]:
+    """Connect web-1 a second time; return the session that is fenced, and the newer agent."""
+    first = world.agent("web-1")
+    stale = first.session
+    assert stale is not None
+    twin = world.new_agent("twin", behaviour=ignore)
+    twin.name, twin.id, twin.secret = first.name, first.id, first.secret
+    twin.machine_id = "machine-of-web-1"
+    twin.held = [HeldRun(run=run.id, state=HeldState.ACCEPTED)] if run else []
+    await twin.connect()
+    await settle()
+    return stale, twin
+
+
+@pytest.mark.parametrize("saying", SAYINGS)
+async def test_a_fenced_stream_can_write_nothing(saying: str) -> None:
+    async with World.start(agents=["web-1"], behaviour=ignore) as world:
         (run,) = (await world.submit()).runs
-        stale = first.session
-        assert stale is not None
-        twin = world.new_agent("twin")
-        twin.name, twin.id, twin.secret = first.name, first.id, first.secret
-        twin.machine_id = "machine-of-web-1"
-        twin.held = [HeldRun(run=run.id, state=HeldState.RUNNING)]
-        await twin.connect()
-        await settle()
-        stale.receive([output(run.id, b"stale")])
+        stale, _ = await _fence(world, run)
+        stale.receive(SAYINGS[saying](run.id))
         await settle()
 
+        assert RunState.SENT is (await world.run(run)).state
         assert b"" == await world.output(run)
+
+
+@pytest.mark.parametrize("saying", SAYINGS)
+async def test_what_was_in_flight_when_a_stream_was_fenced_is_not_written(saying: str) -> None:
+    store = GatedStore()
+    async with World.start(agents=["web-1"], behaviour=ignore, store=store) as world:
+        (run,) = (await world.submit()).runs
+        store.gate.clear()
+        world.agent("web-1").say(*SAYINGS[saying](run.id))
+        await settle()
+        await _fence(world, run)
+        store.gate.set()
+        await settle()
+
+        assert RunState.SENT is (await world.run(run)).state
+        assert b"" == await world.output(run)
+
+
+async def test_a_fenced_stream_starts_no_run() -> None:
+    store = GatedStore()
+    async with World.start(agents=["web-1"], behaviour=ignore, store=store) as world:
+        store.gate.clear()
+        (run,) = (await world.submit()).runs
+        _, twin = await _fence(world)
+        store.gate.set()
+        await settle()
+
+        assert [] == world.agent("web-1").orders(StartRun)
+        assert [run.id] == [
+            order.run for order in twin.orders(StartRun) if isinstance(order, StartRun)
+        ]
+
+
+async def test_a_fenced_stream_says_nothing_of_its_agents_liveness() -> None:
+    async with World.start(agents=["web-1"], behaviour=ignore) as world:
+        stale, twin = await _fence(world)
+        await world.ended(stale)
+        await settle()
+
+        assert twin.id is not None
+        found = await world.store.agent(twin.id)
+        assert found is not None
+        assert Liveness.ONLINE is found.liveness
+
+
+async def test_a_first_stream_that_was_cut_early_does_not_remove_the_agent_that_came_back() -> None:
+    async with World.start() as world:
+        agent = world.new_agent("web-1")
+        first = await _welcome_only(world, agent)
+        again = world.new_agent("again")  # it heard its secret, and dials again
+        again.name, again.id, again.secret = agent.name, agent.id, agent.secret
+        again.machine_id = "machine-of-web-1"
+        await again.connect()
+        await world.ended(first)
+        await settle()
+
+        (found,) = (await world.store.agents()).items
+        assert 2 == found.epoch
 
 
 async def test_the_same_id_from_another_machine_is_a_clone() -> None:

@@ -74,6 +74,17 @@ def test_who_is_met_by_waiting_output_makes_all_behind_wait() -> None:
         assert ([small], [large, meeting, moved]) == sort(STATE, large, small, meeting, moved)
 
 
+def test_a_run_that_is_new_in_this_commit_has_owners_too() -> None:
+    written, large = add(9, run(90, job=9, of=7)), chunk(90, 11)
+    remove = RemoveAgent(agent=agent_id(7), at=1)
+    cancel = CancelJob(job=job_id(9), at=1)
+    for meeting in (remove, cancel):
+        items = [Item(change) for change in (written, large, meeting)]
+        now, later = Sorter[Item](STATE, INLINE, lambda _: ()).sort(items)
+
+        assert (items[:1], items[1:]) == (now, later)
+
+
 def test_what_belongs_to_others_does_not_wait() -> None:
     large = chunk(1, 11)
     others: list[Change] = [
