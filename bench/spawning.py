@@ -23,6 +23,7 @@ from farhand.agent.executor import Executor
 from farhand.agent.journal import Journal
 from farhand.agent.process import PosixLauncher
 from farhand.agent.scripts import ScriptFiles
+from farhand.agent.spoolfile import SpoolDir
 from farhand.boot.clock import SystemClock
 from farhand.controller.ids import new_run
 from farhand.domain.job import Argv, JobSpec
@@ -100,6 +101,7 @@ async def _measured(home: Path, count: int) -> tuple[Cost, Cost]:
             catalogue=Catalogue(()),
             policy=AgentPolicy(frozenset({Permission.ARGV})),
             journal=journal,
+            spools=SpoolDir(home / "spool", limits.spool_disk_bytes),
             scripts=ScriptFiles(home / "scripts"),
             clock=clock,
             limits=limits,

@@ -21,6 +21,7 @@ from farhand.agent.executor import Executor, Resolver
 from farhand.agent.journal import Journal, flush_directory
 from farhand.agent.link import Address, Dial, Link
 from farhand.agent.scripts import ScriptFiles
+from farhand.agent.spoolfile import SpoolDir
 from farhand.domain.agent import Identity
 from farhand.domain.command import Command
 from farhand.domain.ids import AgentId, check_name, is_id
@@ -71,7 +72,7 @@ class AgentSetup:
 
 
 class StateDir:
-    """The directory that holds an agent's identity and journal, and belongs to one process."""
+    """The directory with an agent's identity, journal and spool; it belongs to one process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -250,6 +251,7 @@ async def open_agent(setup: AgentSetup, clock: Clock) -> AsyncIterator[Agent]:
         catalogue=setup.catalogue,
         policy=setup.policy,
         journal=journal,
+        spools=SpoolDir(setup.state / "spool", setup.limits.spool_disk_bytes),
         scripts=ScriptFiles(setup.state / "scripts"),
         clock=clock,
         limits=setup.limits,

@@ -13,6 +13,7 @@ from typing import Final, Protocol, Self
 from farhand.agent.held import HeldEntry
 from farhand.agent.journal import Entry, Journal
 from farhand.agent.spool import Budget, Spool
+from farhand.agent.spoolfile import SpoolDir
 from farhand.domain.ids import RunId
 from farhand.domain.job import Argv, CommandCall, JobSpec, Script
 from farhand.domain.limits import AgentLimits
@@ -32,7 +33,7 @@ from farhand.domain.messages import (
     StartRun,
     Stop,
 )
-from farhand.domain.output import StreamName
+from farhand.domain.output import StreamEnd, StreamName
 from farhand.domain.policy import AgentPolicy
 from farhand.domain.run import Ending, Why
 from farhand.errors import (
@@ -89,6 +90,7 @@ class Executor:
         catalogue: Resolver,
         policy: AgentPolicy,
         journal: Journal,
+        spools: SpoolDir,
         scripts: Scripts,
         clock: Clock,
         limits: AgentLimits,
@@ -99,6 +101,7 @@ class Executor:
         self._catalogue = catalogue
         self._policy = policy
         self._journal = journal
+        self._spools = spools
         self._scripts = scripts
         self._clock = clock
         self._limits = limits
@@ -113,10 +116,11 @@ class Executor:
 
     async def __aenter__(self) -> Self:
         """Settle with the past first: what an earlier process left running is killed."""
+        unsettled = [entry for entry in self._journal.entries.values() if not entry.settled]
+        self._spools.begin(entry.run for entry in unsettled)
         await self._tasks.__aenter__()
-        for entry in list(self._journal.entries.values()):
-            if not entry.settled:
-                await self._recover(entry)
+        for entry in unsettled:
+            await self._recover(entry)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -127,7 +131,7 @@ class Executor:
     @property
     def free_bytes(self) -> int:
         """Bytes of output that can be taken in before programs have to wait."""
-        return self._budget.free
+        return self._budget.free + self._spools.free
 
     @property
     def running(self) -> int:
@@ -214,7 +218,8 @@ class Executor:
             self._refuse(held, refusal.why, refusal.message)
             return
         for name in StreamName:
-            spool = Spool(order.run, name, order.spec.output_limit_bytes, self._budget)
+            file = self._spools.file(order.run, name)
+            spool = Spool(order.run, name, order.spec.output_limit_bytes, self._budget, file)
             spool.up_to = order.grant
             held.spools[name] = spool
         self._tasks.create_task(self._life(held, order.spec, refusal), name=f"run-{order.run}")
@@ -435,15 +440,24 @@ class Executor:
         match entry.state:
             case HeldState.REFUSED:
                 held.refusal = RunRefused(entry.run, entry.why or Why.POLICY, entry.message)
-            case HeldState.ENDED:
-                # Its output was in memory; what the controller has not stored is gone.
-                held.ending = entry.ending and replace(entry.ending, streams={})
+            case HeldState.ENDED if entry.ending is not None:
+                self._recover_output(held, entry.ending.streams)
+                held.ending = entry.ending
             case _:
                 await self._launcher.sweep(entry.run)
-                told = "the agent restarted while the run was running; what was left was killed"
-                if not entry.pid:
-                    told = "the agent restarted before the run was started"
+                self._recover_output(held, {})
+                told = "the agent restarted before the run was started"
+                if entry.pid:
+                    told = (
+                        "the agent restarted while the run was running; what was left was killed, "
+                        "and what it printed last may be missing"
+                    )
                 await self._end(held, Ending(why=Why.AGENT_RESTARTED, message=told))
+
+    def _recover_output(self, held: HeldEntry, ends: Mapping[StreamName, StreamEnd]) -> None:
+        for name in StreamName:
+            file = self._spools.found(held.run, name)
+            held.spools[name] = Spool.recovered(held.run, name, ends.get(name), self._budget, file)
 
 
 class _Pump:

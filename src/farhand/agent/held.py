@@ -5,6 +5,7 @@ Says what is still to be told of it, in order: states before output, the end beh
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 
 from farhand.agent.spool import Spool
 from farhand.domain.ids import RunId
@@ -70,6 +71,9 @@ class HeldEntry:
             self.untold.append(RunStarted(self.run, self.pid))
         for name, spool in self.spools.items():
             spool.resume(resume.from_offsets[name], resume.up_to[name])
+        if self.ending is not None:  # what is stored may go beyond what was found after a crash
+            ends = {name: spool.end for name, spool in self.spools.items() if spool.end}
+            self.ending = replace(self.ending, streams=ends)
 
     def next_frame(self, most: int) -> FromAgent | None:
         """The next frame that may go out: states before output, the end behind all of it."""

@@ -103,7 +103,7 @@ class Journal:
             if self._end + len(record) + _HEAD.size > self._size:
                 self._rewrite(entry.at)
             else:
-                _write(self._fd, record, self._end)
+                write_at(self._fd, record, self._end)
                 self._end += len(record)
         except OSError as exc:
             msg = f"the journal {self._path} cannot be written: {exc.strerror}"
@@ -166,7 +166,7 @@ class Journal:
         fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(fd, 0, size)
-            _write(fd, body, 0)
+            write_at(fd, body, 0)
             os.fsync(fd)
             fresh.replace(self._path)
         except BaseException:
@@ -181,7 +181,7 @@ class Journal:
         flush_directory(self._path.parent)
 
 
-def _write(fd: int, data: bytes, at: int) -> None:
+def write_at(fd: int, data: bytes, at: int) -> None:
     """Write all of *data*; a disk that takes only some of it is full."""
     if os.pwrite(fd, data, at) < len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
 from farhand.agent.executor import Executor, Resolved
 from farhand.agent.journal import Journal
 from farhand.agent.scripts import ScriptFiles
+from farhand.agent.spoolfile import SpoolDir
 from farhand.domain.ids import RunId
 from farhand.domain.job import Argv, CommandCall, JobSpec, Script
 from farhand.domain.limits import AGENT_DEFAULTS, KIB, AgentLimits
@@ -42,6 +45,13 @@ RUN = RunId("run_01h455vb4pex5vsknk084sn02q")
 OTHER = RunId("run_01h455vb4pex5vsknk084sn02r")
 PLENTY = 1 << 40
 BOTH = {StreamName.STDOUT: 0, StreamName.STDERR: 0}
+UP_TO = dict.fromkeys(StreamName, PLENTY)
+
+
+async def talk(process: FakeProcess) -> int:
+    """Print something and stay."""
+    await process.print(b"so far")
+    return await process.block()
 
 
 class Catalogue:
@@ -104,6 +114,7 @@ async def bench(
                 catalogue=Catalogue(),
                 policy=AgentPolicy.of(allow),
                 journal=journal,
+                spools=SpoolDir(path / "spool", limits.spool_disk_bytes),
                 scripts=ScriptFiles(path / "scripts"),
                 clock=ManualClock(),
                 limits=limits,
@@ -288,7 +299,10 @@ async def test_a_stream_beyond_its_limit_keeps_head_and_tail_and_names_the_cut(
         assert (26, 10, 5, 16) == (told.total, told.kept, told.cut_at, told.cut_bytes)
 
 
-async def test_a_program_waits_when_its_output_is_not_stored(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("disk", "most"), [(0, 64), (300 * KIB, 64 + 300)])
+async def test_a_program_waits_when_neither_memory_nor_disk_has_room(
+    tmp_path: Path, disk: int, most: int
+) -> None:
     printed: list[int] = []
 
     async def chatter(process: FakeProcess) -> int:
@@ -298,7 +312,11 @@ async def test_a_program_waits_when_its_output_is_not_stored(tmp_path: Path) -> 
         return 0
 
     limits = replace(
-        AGENT_DEFAULTS, spool_bytes=64 * KIB, spool_total_bytes=64 * KIB, spool_reserve_bytes=KIB
+        AGENT_DEFAULTS,
+        spool_bytes=64 * KIB,
+        spool_total_bytes=64 * KIB,
+        spool_reserve_bytes=KIB,
+        spool_disk_bytes=disk,
     )
     launcher = FakeLauncher({"chatter": chatter})
     async with bench(tmp_path, launcher=launcher, limits=limits) as it:
@@ -316,7 +334,7 @@ async def test_a_program_waits_when_its_output_is_not_stored(tmp_path: Path) -> 
                 it.executor.handle(Ack(RUN, StreamName.STDOUT, kept, PLENTY))
                 await asyncio.sleep(0)
 
-        assert stuck <= (64 + 64 + 32) // 16
+        assert stuck <= (most + 64 + 32) // 16
         assert 64 * 16 * KIB == kept
 
 
@@ -403,6 +421,74 @@ async def test_a_crash_is_told_as_a_restart_and_what_was_left_is_swept(tmp_path:
         assert "killed" in end.ending.message
 
 
+async def test_what_an_ended_run_printed_is_told_after_a_restart(tmp_path: Path) -> None:
+    text = bytes(range(256)) * 512
+    async with bench(tmp_path) as it:
+        it.start("cat", grant=1000, stdin=text)
+        await it.heard(RunStarted)
+        await until(lambda: it.journal.entries[RUN].state is HeldState.ENDED)
+    async with bench(tmp_path) as it:
+        (held,) = it.executor.held()
+        it.executor.handle(Resume(RUN, {**BOTH, StreamName.STDOUT: 700}, UP_TO))
+        end = await it.heard(RunEnded)
+
+        assert isinstance(end, RunEnded)
+        assert {StreamName.STDOUT: len(text), StreamName.STDERR: 0} == held.next_offsets
+        assert text[700:] == it.output()
+        assert (0, sha256(text).hexdigest()) == (
+            end.ending.exit_code,
+            end.ending.streams[StreamName.STDOUT].sha256_all,
+        )
+
+
+async def test_what_an_interrupted_run_had_printed_is_told_after_a_crash(tmp_path: Path) -> None:
+    crashed = tmp_path / "crashed"
+    async with bench(tmp_path, launcher=FakeLauncher({"talk": talk})) as it:
+        it.start("talk", grant=0)
+        await it.heard(RunStarted)
+        await until(lambda: any((tmp_path / "spool").glob("*.stdout")))
+        copytree(tmp_path, crashed)
+    async with bench(crashed) as it:
+        it.executor.held()
+        it.executor.handle(Resume(RUN, BOTH, UP_TO))
+        end = await it.heard(RunEnded)
+
+        assert isinstance(end, RunEnded)
+        assert b"so far" == it.output()
+        assert (Why.AGENT_RESTARTED, 6) == (
+            end.ending.why,
+            end.ending.streams[StreamName.STDOUT].kept,
+        )
+        assert "printed last may be missing" in end.ending.message
+
+
+async def test_an_interrupted_run_never_claims_less_than_what_is_stored(tmp_path: Path) -> None:
+    limits = replace(AGENT_DEFAULTS, spool_disk_bytes=0)
+    crashed = tmp_path / "crashed"
+    async with bench(tmp_path, limits=limits, launcher=FakeLauncher({"talk": talk})) as it:
+        it.start("talk")
+        await it.heard(Output)
+        copytree(tmp_path, crashed)
+    async with bench(crashed) as it:
+        it.executor.held()
+        it.executor.handle(Resume(RUN, {**BOTH, StreamName.STDOUT: 6}, UP_TO))
+        end = await it.heard(RunEnded)
+
+        assert isinstance(end, RunEnded)
+        assert 6 == end.ending.streams[StreamName.STDOUT].kept
+
+
+async def test_the_spool_of_a_settled_run_is_gone(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        it.start("echo", "hi")
+        await it.heard(RunEnded)
+        there = [path.name for path in (tmp_path / "spool").iterdir()]
+        it.executor.handle(Settled(RUN))
+
+        assert [f"{RUN}.stdout"] == there
+        assert [] == list((tmp_path / "spool").iterdir())
+
+
 async def test_a_refusal_is_told_again_after_a_restart(tmp_path: Path) -> None:
     async with bench(tmp_path, allow=()) as it:
         it.start()
@@ -424,7 +510,7 @@ async def test_many_runs_share_a_message_fairly(tmp_path: Path) -> None:
     async with bench(tmp_path, launcher=FakeLauncher({"much": much})) as it:
         it.start("much")
         it.start("much", run=OTHER)
-        most = AGENT_DEFAULTS.spool_total_bytes - 1200 * KIB
+        most = it.executor.free_bytes - 1200 * KIB
         await until(lambda: it.executor.free_bytes <= most)
         frames = it.executor.collect(512 * KIB)
         sizes = {RUN: 0, OTHER: 0}

@@ -2,6 +2,7 @@
 
 import asyncio
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -9,16 +10,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from farhand.agent.spool import PIECE_BYTES, Budget, Spool
+from farhand.agent.spoolfile import SpoolDir
 from farhand.domain.ids import RunId
 from farhand.domain.limits import AgentLimits
 from farhand.domain.output import Chunk, HeadTail, StreamName
 
 RUN = RunId("run_01h455vb4pex5vsknk084sn02q")
+NO_DISK = SpoolDir(Path("nowhere"), 0).file(RUN, StreamName.STDOUT)
 LIMITS = AgentLimits(spool_bytes=40, spool_total_bytes=100, spool_reserve_bytes=8, tail_bytes=16)
 
 
 def spool(limit: int = 1 << 20, *, budget: Budget | None = None, grant: int = 0) -> Spool:
-    made = Spool(RUN, StreamName.STDOUT, limit, budget or Budget(LIMITS))
+    """A stream of a host without a disk for it."""
+    made = Spool(RUN, StreamName.STDOUT, limit, budget or Budget(LIMITS), NO_DISK)
     made.up_to = grant
     return made
 
