@@ -196,6 +196,17 @@ class Prune:
     limit: int = 100
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClampTimes:
+    """Let nothing lie in the future of *at*, as it would after the wall clock was set back.
+
+    A queued run waits at most its job's queue TTL from *at*; an agent was seen at *at* at the
+    latest. Outcome: `Clamped`.
+    """
+
+    at: float
+
+
 Change = (
     AddJob
     | MoveRun
@@ -209,6 +220,7 @@ Change = (
     | RemoveAgent
     | Record
     | Prune
+    | ClampTimes
 )
 
 
@@ -284,7 +296,28 @@ class Pruned:
     jobs: int
 
 
-Outcome = Added | Repeated | Full | Moved | Lost | Fenced | Kept | Gap | Opened | Done | Pruned
+@dataclass(frozen=True, slots=True)
+class Clamped:
+    """How many agents were seen in the future, and how many runs would have waited too long."""
+
+    agents: int
+    runs: int
+
+
+Outcome = (
+    Added
+    | Repeated
+    | Full
+    | Moved
+    | Lost
+    | Fenced
+    | Kept
+    | Gap
+    | Opened
+    | Done
+    | Pruned
+    | Clamped
+)
 
 
 # --- Store: what is read ------------------------------------------------------------------

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from farhand.domain.agent import Agent, Liveness
+from farhand.domain.job import Argv, JobSpec
 from farhand.domain.run import RunState, Why
 from farhand.ports import (
+    AddJob,
+    Clamped,
+    ClampTimes,
     Done,
     EditAgent,
     Fenced,
@@ -28,6 +32,7 @@ from tests.contract.storing import (
     agent_id,
     append,
     identity,
+    job,
     join,
     move,
     opened,
@@ -216,6 +221,30 @@ async def test_runs_of_silent_agents_are_found(subject: Opened) -> None:
     assert [2, 4, 5] == [int(found.id[4:]) for found in await store.silent(80.0)]
     assert [2] == [int(found.id[4:]) for found in await store.silent(80.0, limit=1)]
     assert [5] == [int(found.id[4:]) for found in await store.silent(60.0)]
+
+
+async def test_nothing_lies_in_the_future_of_a_clock_that_was_set_back(subject: Opened) -> None:
+    (first, session), (second, other) = join(1), join(2)
+    await subject.apply(first, replace(session, at=900.0), second, replace(other, at=500.0))
+    queued = run(1, job=1)  # until 400
+    late, sent, held = (replace(run(n, job=1), queue_until=900.0) for n in (2, 3, 4))
+    await subject.apply(
+        add(1, queued, late, sent, replace(held, state=S.HELD)),
+        AddJob(
+            job=job(2, spec=JobSpec(what=Argv(("true",)), queue_ttl_s=50.0)),
+            runs=(replace(run(5, job=2), queue_until=580.0),),
+        ),
+        move(3, S.SENT),
+    )
+    outcomes = await subject.apply(ClampTimes(at=550.0), ClampTimes(at=500.0), ClampTimes(at=500.0))
+    store = await subject.look()
+
+    assert [Clamped(1, 1), Clamped(1, 2), Clamped(0, 0)] == outcomes
+    assert [500.0, 500.0] == [found.last_seen_at for found in (await store.agents()).items]
+    assert [400.0, 800.0, 900.0, 900.0, 550.0] == [
+        (await the_run(store, n)).queue_until for n in range(1, 6)
+    ]
+    assert [run_id(1), run_id(5), run_id(2)] == [found.id for found in await store.due(800.0)]
 
 
 async def test_the_audit_is_read_newest_first(subject: Opened) -> None:

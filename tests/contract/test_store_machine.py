@@ -19,6 +19,7 @@ from farhand.ports import (
     AddJob,
     CancelJob,
     Change,
+    ClampTimes,
     EditAgent,
     Event,
     Outcome,
@@ -121,6 +122,7 @@ agent_changes = st.one_of(
     st.builds(lambda n, epoch: RemoveAgent(agent=agent_id(n), at=160.0, epoch=epoch), few, epochs),
 )
 job_changes = st.one_of(
+    times.map(lambda at: ClampTimes(at=at - 250.0)),
     jobs(),
     few.map(lambda n: CancelJob(job=job_id(n), at=140.0)),
 )

@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 
 from farhand import __version__
-from farhand.boot.clock import SystemClock
+from farhand.boot.clock import SteadyClock, SystemClock
 from farhand.boot.config import ControllerConfig, bind_address, is_loopback, listed, load, networks
 from farhand.boot.process import (
     EXIT_OK,
@@ -64,7 +64,7 @@ async def running_controller(
 
     Leaving stops in order: say goodbye to agents, end the doors, end the work, close the store.
     """
-    clock = clock or SystemClock()
+    clock = SteadyClock(clock or SystemClock(), _wall_clock_jumped)
     limits = config.limits
     tls = _tls(config)
     async with open_storage(config.data, inline_bytes=limits.inline_bytes) as storage:
@@ -103,6 +103,15 @@ def _front(config: ControllerConfig) -> Front | None:
     if not config.deepflow_api:
         return None
     return Front(networks("--deepflow-trusted-front", config.deepflow_trusted_front))
+
+
+def _wall_clock_jumped(by_s: float) -> None:
+    log.warning(
+        "clock.jumped",
+        by_s=round(by_s, 1),
+        meaning="the wall clock was set; deadlines go on as they were, and times that are told "
+        "near the new one by 6 s a minute, or at once with the next start",
+    )
 
 
 def _tls(config: ControllerConfig) -> ssl.SSLContext | None:

@@ -36,6 +36,8 @@ from farhand.errors import AgentGone, JoinRefused, Unavailable
 from farhand.ports import (
     AgentChannel,
     Bus,
+    Clamped,
+    ClampTimes,
     Clock,
     Done,
     Hint,
@@ -231,7 +233,14 @@ class Sessions:
             await self.store.apply(changes)
 
     async def adopt(self) -> None:
-        """At the start: whoever is said to be online lost its stream with the last process."""
+        """At the start: whoever is said to be online lost its stream with the last process.
+
+        Nothing stands in the future: the wall clock may have been set back meanwhile.
+        """
+        (clamped,) = await self.store.apply([ClampTimes(at=self.clock.wall())])
+        if isinstance(clamped, Clamped) and (clamped.agents or clamped.runs):
+            told = "the wall clock was set back; leases and queue TTLs count from now"
+            log.warning("clock.went_back", agents=clamped.agents, runs=clamped.runs, meaning=told)
         read = pages(lambda cursor: self.store.agents(cursor=cursor, limit=1000))
         async for page in read:
             stale = [

@@ -1,6 +1,6 @@
 """What must happen because time passed: expire, lose, prune, look after sessions.
 
-Decides by the controller's own clock; a loop that was late gives everybody one more round.
+Decides by the controller's own clock, and counts no absence of its own against anybody.
 """
 
 from collections.abc import Sequence
@@ -37,10 +37,9 @@ class Sweeper:
         while True:
             await self._clock.sleep(self._limits.sweep_s)
             now = self._clock.now()
-            late = now - before > LATE_FACTOR * self._limits.sweep_s + 1.0
-            before = now
-            if late:
-                log.warning("sweep.late")
+            passed, before = now - before, now
+            if passed > LATE_FACTOR * self._limits.sweep_s + 1.0:
+                self._was_away(passed)
                 continue
             try:
                 await self.sweep()
@@ -48,6 +47,12 @@ class Sweeper:
                 log.warning("sweep.store_unavailable", error=str(exc))
             except Exception:  # one bad row must not stop the clockwork
                 log.exception("sweep.failed")
+
+    def _was_away(self, passed_s: float) -> None:
+        """The loop or the host stood still: news that came meanwhile was not heard yet."""
+        log.warning("sweep.late", by_s=round(passed_s - self._limits.sweep_s, 1))
+        if passed_s > self._limits.heartbeat_s:  # agents may have given this controller up
+            self._began = self._clock.now()
 
     async def sweep(self) -> None:
         """One round."""
@@ -78,7 +83,7 @@ class Sweeper:
         await self._move(due, RunState.QUEUED, RunState.EXPIRED, Why.QUEUE_TTL, told)
 
     async def _lose(self) -> None:
-        """Contact gone past the lease, counted from this controller's own start at the earliest."""
+        """Contact gone past the lease, counted from this controller's return at the earliest."""
         if self._clock.now() - self._began < self._limits.lease_s:
             return
         silent = await self._store.silent(self._clock.wall() - self._limits.lease_s)

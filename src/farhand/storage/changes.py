@@ -18,6 +18,8 @@ from farhand.ports import (
     Append,
     CancelJob,
     Change,
+    Clamped,
+    ClampTimes,
     Done,
     EditAgent,
     Event,
@@ -107,6 +109,10 @@ class Ledger(Protocol):
 
     def prune(self, prune: Prune) -> int: ...
 
+    def clamp(self, at: float) -> tuple[int, int]:
+        """Carry out ClampTimes; return how many agents and runs it changed."""
+        ...
+
 
 def carry_out(change: Change, ledger: Ledger) -> Outcome:
     """Write *change* if the rows allow it, and say what became of it."""
@@ -138,6 +144,8 @@ def carry_out(change: Change, ledger: Ledger) -> Outcome:
             return Done()
         case Prune():
             return Pruned(ledger.prune(change))
+        case ClampTimes():
+            return Clamped(*ledger.clamp(change.at))
         case _:
             assert_never(change)
 

@@ -24,6 +24,7 @@ from farhand.storage.rows import (
     agent_values,
     event_values,
     job_values,
+    queue_ttl_of,
     record_values,
     run_of,
     run_values,
@@ -255,6 +256,17 @@ class SqlLedger:
         self._jobs.clear()
         self._runs.clear()
         return jobs
+
+    def clamp(self, at: float) -> tuple[int, int]:
+        self.flush()
+        agents = self._db.execute(sql.CLAMP_AGENTS, {"at": at}).rowcount
+        late = 0
+        for n, spec in self._db.execute(sql.QUEUED_JOBS, {"until": at}).fetchall():
+            values = {"owner": n, "until": at + queue_ttl_of(spec)}
+            late += self._db.execute(sql.CLAMP_RUNS, values).rowcount
+        self._agents.clear()
+        self._runs.clear()
+        return agents, late
 
     def _doom_files(self, job_n: int) -> None:
         values = {"job_n": job_n, "inline_bytes": self._inline_bytes}

@@ -151,6 +151,19 @@ class _Rows:
         self.records = [record for record in self.records if record.at >= prune.audit_before]
         return len(old)
 
+    def clamp(self, at: float) -> tuple[int, int]:
+        ahead = [agent for agent in self.agents.values() if agent.last_seen_at > at]
+        for agent in ahead:
+            self.put_agent(replace(agent, last_seen_at=at))
+        late = 0
+        for job in self.jobs.values():
+            until = at + job.job.spec.queue_ttl_s
+            for run in (self.runs[id_].run for id_ in job.runs):
+                if run.state is RunState.QUEUED and run.queue_until > until:
+                    self.put_run(replace(run, queue_until=until))
+                    late += 1
+        return len(ahead), late
+
     def every_run(self) -> Iterator[Run]:
         return (row.run for row in self.runs.values())
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from farhand.domain.agent import Agent, Identity, Liveness
 from farhand.domain.ids import AgentId, JobId, RunId
 from farhand.domain.job import Argv, CommandCall, Job, JobSpec, NamespaceKind, NamespacesOf, Script
+from farhand.domain.limits import DEFAULTS
 from farhand.domain.output import StreamEnd, StreamName
 from farhand.domain.run import Run, RunState, Usage, Why
 from farhand.ports import Event, Record
@@ -201,6 +202,11 @@ def job_of(row: Row) -> Job:
 def tally_of(row: Row) -> Tally:
     """A job's tally from the values of TALLY_COLUMNS."""
     return Tally(_counts_of(row[1]), seq=row[2], cancel_requested=bool(row[3]))
+
+
+def queue_ttl_of(spec: str) -> float:
+    """The queue TTL in a job's column `spec`, without reading the rest of the job."""
+    return float(json.loads(spec).get("queue_ttl_s", DEFAULTS.queue_ttl_s))
 
 
 def _counts_of(text: str) -> dict[RunState, int]:

@@ -127,6 +127,25 @@ DROP_AGENT: Final = compiled(delete(agents).where(agents.c.id == bindparam("agen
 
 ADD_RECORD: Final = _insert(audit)
 
+# --- times in the future --------------------------------------------------------------------
+
+_QUEUED_BEHIND = and_(_literal("state = 'queued'"), runs.c.queue_until > bindparam("until"))
+CLAMP_AGENTS: Final = compiled(
+    update(agents)
+    .where(agents.c.last_seen_at > bindparam("at"))
+    .values(last_seen_at=bindparam("at"))
+)
+QUEUED_JOBS: Final = compiled(
+    select(jobs.c.n, jobs.c.spec).where(
+        jobs.c.n.in_(select(runs.c.job_n).where(_QUEUED_BEHIND).distinct())
+    )
+)
+CLAMP_RUNS: Final = compiled(
+    update(runs)
+    .where(_QUEUED_BEHIND, runs.c.job_n == bindparam("owner"))
+    .values(queue_until=bindparam("until"))
+)
+
 # --- pruning --------------------------------------------------------------------------------
 
 OLD_JOBS: Final = compiled(

@@ -36,6 +36,10 @@ class ManualClock:
         """Set the wall clock forward or back; monotonic time does not notice."""
         self._offset += seconds
 
+    def stall(self, seconds: float) -> None:
+        """Let time pass without letting anything happen, as for a process that is stopped."""
+        self._now += seconds
+
     async def sleep(self, seconds: float) -> None:
         """Wait until the clock was advanced this far."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

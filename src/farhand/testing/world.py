@@ -21,7 +21,7 @@ from farhand.domain.messages import Hello
 from farhand.domain.output import StreamName
 from farhand.domain.run import Run
 from farhand.errors import UnknownRun
-from farhand.ports import Clock, Store
+from farhand.ports import Clock, Control, Store
 from farhand.storage.memory import MemoryControl, MemoryStore
 from farhand.testing.agent import Behaviour, FakeAgent, FakeChannel, succeed
 from farhand.testing.clock import ManualClock, settle
@@ -37,6 +37,7 @@ class World:
         tenant: Tenant,
         enrolment: Enrolment,
         clock: Clock,
+        control: Control,
         directory: Path,
         tasks: asyncio.TaskGroup,
     ) -> None:
@@ -44,6 +45,7 @@ class World:
         self.tenant = tenant
         self.enrolment = enrolment
         self.clock = clock
+        self.control = control
         self.directory = directory
         self.agents: dict[str, FakeAgent] = {}
         self._tasks = tasks
@@ -57,17 +59,22 @@ class World:
         agents: Sequence[str] = (),
         limits: Limits = DEFAULTS,
         store: Store | None = None,
+        control: Control | None = None,
         behaviour: Behaviour | None = None,
     ) -> AsyncIterator["World"]:
-        """Open a world; the named agents are connected when it is entered."""
+        """Open a world; the named agents are connected when it is entered.
+
+        With the *store* and *control* of an earlier one, the controller has started again.
+        """
         clock = clock or ManualClock()
         kept = store or MemoryStore()
+        known = control or MemoryControl()
 
         async def open_store(_: OrgId) -> Store:
             return kept
 
         with tempfile.TemporaryDirectory(prefix="farhand-world-") as directory:
-            enrolment = Enrolment(MemoryControl(), clock)
+            enrolment = Enrolment(known, clock)
             org = await enrolment.begin(Path(directory))
             async with (
                 asyncio.TaskGroup() as tasks,
@@ -86,6 +93,7 @@ class World:
                     tenant=tenant,
                     enrolment=enrolment,
                     clock=clock,
+                    control=known,
                     directory=Path(directory),
                     tasks=tasks,
                 )
@@ -154,6 +162,12 @@ class World:
         agent = self.new_agent(name, labels=labels, behaviour=behaviour)
         await agent.connect()
         await settle()
+        return agent
+
+    def bring(self, agent: FakeAgent) -> FakeAgent:
+        """An agent of an earlier world, which dials this controller from now on."""
+        agent.controller, agent.spawn = self, self._tasks.create_task
+        self.agents[agent.name] = agent
         return agent
 
     def agent(self, name: str) -> FakeAgent:

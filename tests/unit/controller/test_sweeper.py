@@ -2,10 +2,17 @@
 
 from dataclasses import replace
 
+import pytest
+
+from farhand.boot.clock import SteadyClock
 from farhand.controller.sweeper import Sweeper
 from farhand.domain.limits import DEFAULTS
 from farhand.domain.run import RunState
+from farhand.storage.memory import MemoryStore
 from farhand.testing import ManualClock, World, hang, settle
+
+DAY = 86_400.0
+LEASE = DEFAULTS.lease_s
 
 
 async def test_a_controller_that_was_down_does_not_declare_everybody_lost() -> None:
@@ -19,6 +26,90 @@ async def test_a_controller_that_was_down_does_not_declare_everybody_lost() -> N
         await fresh.sweep()
 
         assert RunState.RUNNING is (await world.run(run)).state
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY])
+async def test_nobody_is_lost_or_expired_because_the_wall_clock_was_set(jump: float) -> None:
+    manual = ManualClock()
+    async with World.start(SteadyClock(manual), agents=["web-1", "web-2"]) as world:
+        web = world.agent("web-1")
+        web.behaviour = hang
+        (running,) = (await world.submit(on="web-1")).runs
+        world.agent("web-2").vanish()
+        await settle()
+        (queued,) = (await world.submit(on="web-2")).runs
+        manual.jump(jump)
+        await manual.advance(30)
+        web.beat()
+        web.vanish()
+        await manual.advance(LEASE * 0.9 - 5)
+
+        assert RunState.RUNNING is (await world.run(running)).state
+        assert RunState.QUEUED is (await world.run(queued)).state
+
+        await manual.advance(LEASE * 0.2 + 10)
+        lost = await world.run(running)
+        await manual.advance(DEFAULTS.queue_ttl_s * 1.1)
+
+        assert RunState.LOST is lost.state
+        assert RunState.EXPIRED is (await world.run(queued)).state
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY])
+async def test_a_wall_clock_that_was_set_across_a_restart_makes_nothing_immortal(
+    jump: float,
+) -> None:
+    manual, store = ManualClock(), MemoryStore()
+    async with World.start(manual, agents=["web-1", "web-2"], store=store) as before:
+        before.agent("web-1").behaviour = hang
+        (running,) = (await before.submit(on="web-1")).runs
+        before.agent("web-2").vanish()
+        await settle()
+        (queued,) = (await before.submit(on="web-2")).runs
+    manual.jump(jump)
+    async with World.start(manual, store=store, control=before.control) as after:
+        await manual.advance(LEASE - 5)
+        early = (await after.run(running)).state
+        await manual.advance(10)
+
+        assert RunState.RUNNING is early
+        assert RunState.LOST is (await after.run(running)).state
+
+        await manual.advance(DEFAULTS.queue_ttl_s)
+
+        assert RunState.EXPIRED is (await after.run(queued)).state
+
+
+async def test_an_absence_of_the_controller_is_counted_against_nobody() -> None:
+    clock = ManualClock()
+    async with World.start(clock, agents=["web-1"], behaviour=hang) as world:
+        (run,) = (await world.submit()).runs
+        world.agent("web-1").vanish()
+        await clock.advance(10)
+        clock.stall(3600.0)  # as after SIGSTOP and SIGCONT, or a host that slept
+        await clock.advance(LEASE - 5)
+        early = (await world.run(run)).state
+        await clock.advance(10)
+
+        assert RunState.RUNNING is early
+        assert RunState.LOST is (await world.run(run)).state
+
+
+async def test_a_round_that_is_a_little_late_judges_nobody_and_forgives_nothing() -> None:
+    clock = ManualClock()
+    async with World.start(clock) as world:
+        await clock.advance(LEASE)
+        await world.join("web-1", behaviour=hang)
+        (run,) = (await world.submit()).runs
+        world.agent("web-1").vanish()
+        await clock.advance(LEASE - 10)
+        clock.stall(12.0)
+        await clock.advance(0)
+        late = (await world.run(run)).state
+        await clock.advance(2)
+
+        assert RunState.RUNNING is late
+        assert RunState.LOST is (await world.run(run)).state
 
 
 async def test_old_jobs_are_deleted_and_open_ones_are_not() -> None:

@@ -18,7 +18,7 @@ ALL = {
 }
 
 # Statements that may look at every row: there are few rows, or all are wanted.
-SCANS = {"META", "ALL_DOOMED", "FORGET_REPEATS"}
+SCANS = {"META", "ALL_DOOMED", "FORGET_REPEATS", "CLAMP_AGENTS"}
 
 
 @pytest.fixture(scope="module")
