@@ -8,7 +8,6 @@ import contextlib
 import os
 import resource
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from typing import Final, Protocol
 
 FILE_BYTES: Final = 4096  # the largest file that is left possible; marks are smaller
 _MOUNT: Final = "mount -t tmpfs -o size={size},mode=0700 chaos {path}"
-_BALLAST: Final = "ballast"
 
 
 class Disks(Protocol):
@@ -44,9 +42,10 @@ class Disks(Protocol):
 
 @dataclass
 class Mounted:
-    """A tmpfs for each directory; full means full for everybody."""
+    """A tmpfs for each directory: it is full when it is made as small as what is in it."""
 
     holder: subprocess.Popen[bytes]
+    sizes: Mapping[Path, int]
     user: bool  # in a user namespace, for those who are not root
     name: str = "a tmpfs each"
 
@@ -59,17 +58,19 @@ class Mounted:
 
     def fill(self, path: Path, pid: int | None) -> None:
         del pid
-        ballast = self.seen(path) / _BALLAST
-        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-            room = shutil.disk_usage(ballast.parent).free
-            os.posix_fallocate(file.fileno(), 0, room)
-        with contextlib.suppress(OSError), ballast.open("ab", buffering=0) as file:
-            while file.write(bytes(FILE_BYTES)):
-                pass
+        disk = os.statvfs(self.seen(path))
+        self._resize(path, (disk.f_blocks - disk.f_bfree) * disk.f_frsize)
 
     def free(self, path: Path, pid: int | None) -> None:
         del pid
-        (self.seen(path) / _BALLAST).unlink(missing_ok=True)
+        self._resize(path, self.sizes[path])
+
+    def _resize(self, path: Path, size: int) -> None:
+        """Make the disk so large; one that has grown meanwhile stays as it is."""
+        options = f"remount,size={max(size, FILE_BYTES)}"  # 0 would be no limit
+        subprocess.run(
+            self.inside(["mount", "-o", options, str(path)]), check=False, capture_output=True
+        )
 
 
 @dataclass
@@ -113,7 +114,7 @@ def disks(sizes: Mapping[Path, int], *, kind: str = "") -> Iterator[Disks]:
         yield Limited()
         return
     try:
-        yield Mounted(holder, user=user)
+        yield Mounted(holder, sizes, user)
     finally:
         holder.kill()
         holder.communicate()

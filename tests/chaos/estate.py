@@ -50,7 +50,7 @@ AGENT_LIMITS: Final[Mapping[str, float]] = {
     "spool_bytes": 256 * 1024,
     "spool_total_bytes": 2 * MIB,
 }
-DISK_BYTES: Final = {"agent": 24 * MIB, CONTROLLER: 96 * MIB}
+DISK_BYTES: Final = {"agent": 256 * MIB, CONTROLLER: 2048 * MIB}  # takes memory as it is used
 
 _READY: Final = re.compile(rb"controller\.ready.* http='(\S+)' agents='(\S+)'")
 _OPENED: Final = re.compile(rb"session\.opened.* name='(\S+)'")

@@ -117,6 +117,9 @@ def _untrue(
     match told["state"], told["why"]:
         case "succeeded" | "failed", "exit":
             return "" if how == f"exit-{told['exit_code']}" else f"its program says {how}"
+        case "failed", "signal" if told["signal"] == 9 and how is None:
+            # A copy of the agent on the same host ends what it believes to be its own leftovers.
+            return "" if Kind.AGENT_DOUBLED in met else "nobody killed it"
         case "failed", "signal":
             return "" if how == f"signal-{told['signal']}" else f"its program says {how}"
         case "failed", "agent_restarted":
@@ -164,7 +167,8 @@ def _every_byte(facts: Facts) -> Part:
     part = Part("each stream is what was printed, or the cut is named")
     sums: Counter[str] = Counter()
     for asked, run, told in _pairs(facts):
-        own = told["state"] in {"succeeded", "failed"} and told["why"] in _OWN
+        marks = facts.marks.get(run, Marks())
+        own = told["state"] in {"succeeded", "failed"} and told["why"] in _OWN and bool(marks.ends)
         for stream, printed in (("stdout", asked.work.out), ("stderr", asked.work.err)):
             stored = facts.outputs.get((run, stream), b"")
             sums["compared"] += len(stored)
@@ -186,7 +190,6 @@ def _every_byte(facts: Facts) -> Part:
                 ):
                     wrong = f"{len(heard)} bytes, not the {len(stored)} stored"
                     part.findings.append(Finding(f"{stream}: its follower was told {wrong}", run))
-        marks = facts.marks.get(run, Marks())
         for line in marks.ends:
             if line != end_mark(line.split()[1], asked.work.out, asked.work.err):
                 part.findings.append(Finding("its program printed something else", run))
@@ -261,7 +264,8 @@ def _grown(before: Level, after: Level) -> Iterator[str]:
     if after.rss_mib > before.rss_mib + RSS_MIB:
         yield f"{before.rss_mib:.0f} MiB became {after.rss_mib:.0f}"
     if after.fds > before.fds + FDS:
-        yield f"{before.fds} descriptors became {after.fds}"
+        more = ", ".join(f"{count} {kind}" for kind, count in (after.kinds - before.kinds).items())
+        yield f"{before.fds} descriptors became {after.fds}: {more} more"
     if after.threads > before.threads + THREADS:
         yield f"{before.threads} threads became {after.threads}"
 
