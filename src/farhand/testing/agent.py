@@ -149,6 +149,8 @@ class FakeAgent:
     behaviour: Behaviour = field(default_factory=succeed)
     commands: tuple[Command, ...] = ()
     namespaces: tuple[Namespace, ...] = ()
+    namespaces_error: str = ""
+    mute: bool = False  # answers no questions
     id: AgentId | None = None
     secret: str = ""
     held: Sequence[HeldRun] = ()
@@ -228,7 +230,7 @@ class FakeAgent:
                 case ListCommands(request):
                     self._answer(Commands(request, self.commands))
                 case ListNamespaces(request):
-                    self._answer(Namespaces(request, self.namespaces))
+                    self._answer(Namespaces(request, self.namespaces, self.namespaces_error))
                 case _:
                     pass
 
@@ -237,7 +239,8 @@ class FakeAgent:
         return [order for order in self.received if isinstance(order, kind)]
 
     def _answer(self, frame: FromAgent) -> None:
-        asyncio.get_running_loop().call_soon(self._say_if_connected, frame)
+        if not self.mute:
+            asyncio.get_running_loop().call_soon(self._say_if_connected, frame)
 
     def _behave(self, order: StartRun) -> None:
         for frame in self.behaviour(order):

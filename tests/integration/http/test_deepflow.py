@@ -361,7 +361,8 @@ async def test_a_field_that_cannot_be_is_refused_before_anything_is_kept(
     body: dict[str, object],
 ) -> None:
     async with facade() as here:
-        answer = await here.run(STRACE, **{"params": [{"key": "pid", "value": "7"}], **body})
+        asked = {"command_ident": STRACE.ident, "params": [{"key": "pid", "value": "7"}], **body}
+        answer = await here.send(sealed(json.dumps(asked).encode()))
 
         assert (400, "INVALID_PARAMETERS") == told(answer)[:2]
         assert [] == list(await here.runs())
