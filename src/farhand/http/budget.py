@@ -34,12 +34,16 @@ class Share:
         self._held = 0
 
     def cover(self, size: int) -> None:
-        """Hold *size* bytes in all, or more when it was more before. Raises Overloaded."""
+        """Hold *size* bytes in all, or more when it was more before. Raises Overloaded.
+
+        Whoever is alone may exceed the budget: what fits never, would never be answered.
+        """
         more = size - self._held
         if more <= 0:
             return
-        if self._budget.used + more > (most := self._budget.most):
-            msg = f"other requests hold {self._budget.used} of {most} bytes of memory; come later"
+        others = self._budget.used - self._held
+        if others and others + size > (most := self._budget.most):
+            msg = f"other requests hold {others} of {most} bytes of memory; come later"
             raise Overloaded(msg, bound="requests_bytes", limit=most)
         self._budget.used += more
         self._held = size

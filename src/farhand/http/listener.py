@@ -14,10 +14,11 @@ from typing import Final, Self
 
 import structlog
 
-from farhand.domain.limits import Limits
+from farhand.domain.limits import KIB, Limits
 from farhand.http.counts import Counts
 
 BURST: Final = 64  # connections taken in one turn of the loop
+UNSENT_BYTES: Final = 128 * KIB  # that the system holds for a peer; more stays in sight
 PAUSE_S: Final = 0.5  # when the system gives none
 SHUTDOWN_S: Final = 5.0  # for the end of a TLS connection
 
@@ -94,6 +95,9 @@ class Listener:
 
     def _take(self, taken: socket.socket) -> None:
         taken.setblocking(False)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            # Else megabytes wait in the system for a slow reader, and it looks like a stuck one.
+            taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         counts = self._counts
         there = counts.connections + counts.handshakes
         if self._tls is not None and there >= self._limits.connections:
