@@ -17,10 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol, Self
 
+from farhand.agent.budget import Budget
 from farhand.agent.executor import Executor, Resolver
 from farhand.agent.journal import Journal, flush_directory
 from farhand.agent.link import Address, Dial, Link
 from farhand.agent.scripts import ScriptFiles
+from farhand.agent.spoolfiles import SpoolFiles
 from farhand.domain.agent import Identity
 from farhand.domain.command import Command
 from farhand.domain.ids import AgentId, check_name, is_id
@@ -239,18 +241,19 @@ async def open_agent(setup: AgentSetup, clock: Clock) -> AsyncIterator[Agent]:
         journal = Journal.open(
             setup.state / "journal",
             size=setup.limits.journal_bytes,
-            keep_s=setup.limits.ended_memory_s,
-            now=clock.wall(),
+            ids=setup.limits.ended_runs,
         )
     except BaseException:
         state.close()
         raise
+    spools = SpoolFiles(setup.state / "spool", Budget(setup.limits))
     executor = Executor(
         launcher=setup.launcher,
         catalogue=setup.catalogue,
         policy=setup.policy,
         journal=journal,
         scripts=ScriptFiles(setup.state / "scripts"),
+        spools=spools,
         clock=clock,
         limits=setup.limits,
         env=setup.env,
@@ -262,6 +265,7 @@ async def open_agent(setup: AgentSetup, clock: Clock) -> AsyncIterator[Agent]:
             executor.notify(link.wake)
             yield Agent(link, executor, clock, setup.limits)
     finally:
+        spools.shut()
         journal.close()
         state.close()
 

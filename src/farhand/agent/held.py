@@ -5,6 +5,7 @@ Says what is still to be told of it, in order: states before output, the end beh
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 
 from farhand.agent.spool import Spool
 from farhand.domain.ids import RunId
@@ -83,5 +84,11 @@ class HeldEntry:
         told = all(spool.told for spool in self.spools.values())
         if self.ending is not None and told and not self.end_told:
             self.end_told = True
-            return RunEnded(self.run, self.ending)
+            ends = {name: spool.end for name, spool in self.spools.items() if spool.end}
+            return RunEnded(self.run, replace(self.ending, streams=ends))
         return None
+
+    def drop(self) -> None:
+        """Forget what it printed."""
+        for spool in self.spools.values():
+            spool.drop()

@@ -1,7 +1,8 @@
 """What is told of a run, and in which order."""
 
+from farhand.agent.budget import Budget
 from farhand.agent.held import HeldEntry
-from farhand.agent.spool import Budget, Spool
+from farhand.agent.spool import Spool
 from farhand.domain.ids import RunId
 from farhand.domain.limits import AGENT_DEFAULTS
 from farhand.domain.messages import HeldState, Output, Resume, RunEnded, RunRefused, RunStarted
