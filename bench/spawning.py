@@ -24,7 +24,7 @@ from farhand.agent.executor import Executor
 from farhand.agent.journal import Journal
 from farhand.agent.process import PosixLauncher
 from farhand.agent.scripts import ScriptFiles
-from farhand.agent.spoolfiles import SpoolFiles
+from farhand.agent.spoolfile import SpoolDir
 from farhand.boot.clock import SystemClock
 from farhand.controller.ids import new_run
 from farhand.domain.job import Argv, JobSpec
@@ -95,7 +95,7 @@ def spawn(site: Site) -> list[Figure]:
 async def _measured(home: Path, count: int) -> tuple[Cost, Cost]:
     limits, clock = AGENT_DEFAULTS, SystemClock()
     journal = Journal.open(home / "journal", size=4 * MIB, ids=limits.ended_runs)
-    spools = SpoolFiles(home / "spool", Budget(limits))
+    spools = SpoolDir(home / "spool", Budget(limits))
     runs, bare = Cost(), Cost()
     try:
         async with Executor(

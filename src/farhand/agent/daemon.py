@@ -22,7 +22,7 @@ from farhand.agent.executor import Executor, Resolver
 from farhand.agent.journal import Journal, flush_directory
 from farhand.agent.link import Address, Dial, Link
 from farhand.agent.scripts import ScriptFiles
-from farhand.agent.spoolfiles import SpoolFiles
+from farhand.agent.spoolfile import SpoolDir
 from farhand.domain.agent import Identity
 from farhand.domain.command import Command
 from farhand.domain.ids import AgentId, check_name, is_id
@@ -246,7 +246,7 @@ async def open_agent(setup: AgentSetup, clock: Clock) -> AsyncIterator[Agent]:
     except BaseException:
         state.close()
         raise
-    spools = SpoolFiles(setup.state / "spool", Budget(setup.limits))
+    spools = SpoolDir(setup.state / "spool", Budget(setup.limits))
     executor = Executor(
         launcher=setup.launcher,
         catalogue=setup.catalogue,

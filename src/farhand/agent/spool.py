@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final, Self
 
 from farhand.agent.budget import Budget
-from farhand.agent.spoolfiles import GIVE_BACK_BYTES, SpoolFile
+from farhand.agent.spoolfile import GIVE_BACK_BYTES, SpoolFile
 from farhand.domain.ids import RunId
 from farhand.domain.output import Chunk, HeadTail, StreamEnd, StreamName
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from farhand.agent.budget import Budget
 from farhand.agent.spool import PIECE_BYTES, Spool
-from farhand.agent.spoolfiles import SpoolFile, SpoolFiles
+from farhand.agent.spoolfile import SpoolFile, SpoolDir
 from farhand.domain.ids import RunId
 from farhand.domain.limits import AgentLimits
 from farhand.domain.output import Chunk, HeadTail, StreamName
@@ -203,13 +203,13 @@ def test_a_program_that_prints_in_drops_costs_about_what_it_prints() -> None:
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Iterator[SpoolFiles]:
-    made = SpoolFiles(tmp_path / "spool", Budget(LIMITS))
+def files(tmp_path: Path) -> Iterator[SpoolDir]:
+    made = SpoolDir(tmp_path / "spool", Budget(LIMITS))
     yield made
     made.shut()
 
 
-def filed(files: SpoolFiles, limit: int = 1 << 20, *, grant: int = 1 << 20) -> Spool:
+def filed(files: SpoolDir, limit: int = 1 << 20, *, grant: int = 1 << 20) -> Spool:
     made = Spool(RUN, StreamName.STDOUT, limit, files.budget, files.file(RUN, StreamName.STDOUT))
     made.up_to = grant
     return made
@@ -228,7 +228,7 @@ def fill_disk(out: Spool) -> None:
     os.close(full)
 
 
-def test_what_memory_does_not_hold_is_sent_from_the_file(files: SpoolFiles) -> None:
+def test_what_memory_does_not_hold_is_sent_from_the_file(files: SpoolDir) -> None:
     out = filed(files)
     for letter in b"abcdef":
         out.feed(bytes([letter]) * 30)
@@ -237,7 +237,7 @@ def test_what_memory_does_not_hold_is_sent_from_the_file(files: SpoolFiles) -> N
     assert b"".join(bytes([letter]) * 30 for letter in b"abcdef") == everything(out)
 
 
-def test_memory_does_not_run_ahead_of_what_is_sent_next(files: SpoolFiles) -> None:
+def test_memory_does_not_run_ahead_of_what_is_sent_next(files: SpoolDir) -> None:
     out = filed(files)
     for letter in b"abcd":
         out.feed(bytes([letter]) * 30)
@@ -253,7 +253,7 @@ def test_memory_does_not_run_ahead_of_what_is_sent_next(files: SpoolFiles) -> No
 
 
 async def test_the_bound_of_the_disk_makes_a_program_wait_and_an_ack_lets_it_go_on(
-    files: SpoolFiles,
+    files: SpoolDir,
 ) -> None:
     out = filed(files)
     while out._has_room():
@@ -268,7 +268,7 @@ async def test_the_bound_of_the_disk_makes_a_program_wait_and_an_ack_lets_it_go_
     assert waiting.done()
 
 
-async def test_who_has_all_stored_does_not_wait_for_room(files: SpoolFiles) -> None:
+async def test_who_has_all_stored_does_not_wait_for_room(files: SpoolDir) -> None:
     out = filed(files)
     while out._has_room():
         out.feed(b"x" * 50)
@@ -278,7 +278,7 @@ async def test_who_has_all_stored_does_not_wait_for_room(files: SpoolFiles) -> N
     assert 0 == files.budget.disk
 
 
-def test_a_full_disk_leaves_what_is_there_and_memory_takes_the_rest(files: SpoolFiles) -> None:
+def test_a_full_disk_leaves_what_is_there_and_memory_takes_the_rest(files: SpoolDir) -> None:
     out = filed(files)
     for letter in b"abc":
         out.feed(bytes([letter]) * 30)
@@ -291,7 +291,7 @@ def test_a_full_disk_leaves_what_is_there_and_memory_takes_the_rest(files: Spool
     assert not out._has_room()
 
 
-def test_a_full_disk_stops_no_stream_that_is_stored(files: SpoolFiles) -> None:
+def test_a_full_disk_stops_no_stream_that_is_stored(files: SpoolDir) -> None:
     out = filed(files)
     out.feed(b"a")
     fill_disk(out)
@@ -306,7 +306,7 @@ def test_a_full_disk_stops_no_stream_that_is_stored(files: SpoolFiles) -> None:
 
 
 def test_what_cannot_be_read_back_ends_the_stream_and_does_not_stop_the_program(
-    files: SpoolFiles,
+    files: SpoolDir,
 ) -> None:
     out = filed(files)
     for letter in b"abcd":
@@ -326,7 +326,7 @@ def test_what_cannot_be_read_back_ends_the_stream_and_does_not_stop_the_program(
 
 
 def test_a_controller_that_lost_what_it_had_stored_gets_what_is_still_here(
-    files: SpoolFiles,
+    files: SpoolDir,
 ) -> None:
     out = filed(files)
     out.feed(b"a" * 30)
@@ -338,7 +338,7 @@ def test_a_controller_that_lost_what_it_had_stored_gets_what_is_still_here(
 
 
 def test_a_controller_that_asks_below_what_is_here_is_told_the_end_at_once(
-    files: SpoolFiles,
+    files: SpoolDir,
 ) -> None:
     out = spool(grant=100)
     out.feed(b"a" * 30)
@@ -363,7 +363,7 @@ class Streams(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.home = TemporaryDirectory()
-        self.files = SpoolFiles(Path(self.home.name) / "spool", Budget(LIMITS))
+        self.files = SpoolDir(Path(self.home.name) / "spool", Budget(LIMITS))
         self.budget = self.files.budget
         sizes = (1 << 20, 1 << 20, 60)
         self.out = [

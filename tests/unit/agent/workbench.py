@@ -11,7 +11,7 @@ from farhand.agent.budget import Budget
 from farhand.agent.executor import Executor, Resolved
 from farhand.agent.journal import Journal
 from farhand.agent.scripts import ScriptFiles
-from farhand.agent.spoolfiles import SpoolFiles
+from farhand.agent.spoolfile import SpoolDir
 from farhand.domain.ids import RunId
 from farhand.domain.job import Argv, CommandCall, JobSpec
 from farhand.domain.limits import AGENT_DEFAULTS, KIB, AgentLimits
@@ -107,7 +107,7 @@ async def bench(
 ) -> AsyncIterator[Bench]:
     path.mkdir(exist_ok=True)  # noqa: ASYNC240
     journal = Journal.open(path / "journal", size=64 * KIB, ids=limits.ended_runs)
-    spools = SpoolFiles(path / "spool", Budget(limits))
+    spools = SpoolDir(path / "spool", Budget(limits))
     launcher = launcher or FakeLauncher()
     try:
         async with (

@@ -46,7 +46,7 @@ class SpoolFile:
         "writable",
     )
 
-    def __init__(self, files: "SpoolFiles", run: RunId, stream: StreamName) -> None:
+    def __init__(self, files: "SpoolDir", run: RunId, stream: StreamName) -> None:
         self.base = 0  # bytes below it are stored at the controller and given back
         self.end = 0  # bytes from here on are not in the file
         self.used = 0  # of the disk
@@ -188,7 +188,7 @@ class SpoolFile:
             self._files.release(fd)
 
 
-class SpoolFiles:
+class SpoolDir:
     """The directory of these files, and what is known of its disk."""
 
     def __init__(self, directory: Path, budget: Budget) -> None:

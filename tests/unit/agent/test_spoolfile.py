@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from farhand.agent.budget import Budget
-from farhand.agent.spoolfiles import (
+from farhand.agent.spoolfile import (
     DATA_AT,
     GIVE_BACK_BYTES,
     SpoolFile,
-    SpoolFiles,
+    SpoolDir,
     punch,
 )
 from farhand.domain.ids import RunId
@@ -29,8 +29,8 @@ OUT = StreamName.STDOUT
 
 
 @contextmanager
-def opened(path: Path, limits: AgentLimits = AGENT_DEFAULTS) -> Iterator[SpoolFiles]:
-    files = SpoolFiles(path / "spool", Budget(limits))
+def opened(path: Path, limits: AgentLimits = AGENT_DEFAULTS) -> Iterator[SpoolDir]:
+    files = SpoolDir(path / "spool", Budget(limits))
     try:
         yield files
     finally:
@@ -38,30 +38,30 @@ def opened(path: Path, limits: AgentLimits = AGENT_DEFAULTS) -> Iterator[SpoolFi
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Iterator[SpoolFiles]:
+def files(tmp_path: Path) -> Iterator[SpoolDir]:
     with opened(tmp_path) as made:
         yield made
 
 
-def put(files: SpoolFiles, *data: bytes, run: RunId = RUN, stream: StreamName = OUT) -> SpoolFile:
+def put(files: SpoolDir, *data: bytes, run: RunId = RUN, stream: StreamName = OUT) -> SpoolFile:
     file = files.file(run, stream)
     assert file is not None
     assert all(map(file.put, data))
     return file
 
 
-def path(files: SpoolFiles, run: RunId = RUN, stream: StreamName = OUT) -> Path:
+def path(files: SpoolDir, run: RunId = RUN, stream: StreamName = OUT) -> Path:
     return files.directory / f"{run}.{stream}"
 
 
-def found(files: SpoolFiles, *, whole: bool = True) -> SpoolFile:
+def found(files: SpoolDir, *, whole: bool = True) -> SpoolFile:
     return files.find({RUN: whole})[RUN][OUT]
 
 
 # --- there and back -----------------------------------------------------------------------
 
 
-def test_a_file_is_made_with_the_first_byte_for_its_user_alone(files: SpoolFiles) -> None:
+def test_a_file_is_made_with_the_first_byte_for_its_user_alone(files: SpoolDir) -> None:
     file = files.file(RUN, OUT)
     assert not files.directory.exists()
     assert file is not None
@@ -71,7 +71,7 @@ def test_a_file_is_made_with_the_first_byte_for_its_user_alone(files: SpoolFiles
     assert [0o700, 0o600] == modes
 
 
-def test_what_was_put_is_read_at_its_number(files: SpoolFiles) -> None:
+def test_what_was_put_is_read_at_its_number(files: SpoolDir) -> None:
     file = put(files, b"abc", b"defg")
 
     assert [b"abcdefg", b"cd", b"g", b""] == [
@@ -83,14 +83,14 @@ def test_what_was_put_is_read_at_its_number(files: SpoolFiles) -> None:
     assert b"abcdefg" == path(files).read_bytes()[DATA_AT:]
 
 
-def test_a_closed_file_can_still_be_read(files: SpoolFiles) -> None:
+def test_a_closed_file_can_still_be_read(files: SpoolDir) -> None:
     file = put(files, b"abc")
     file.close()
 
     assert b"abc" == file.read(0, 3)
 
 
-def test_the_next_process_finds_it(files: SpoolFiles) -> None:
+def test_the_next_process_finds_it(files: SpoolDir) -> None:
     put(files, b"abc", b"def")
     with opened(files.directory.parent) as again:
         file = found(again)
@@ -100,7 +100,7 @@ def test_the_next_process_finds_it(files: SpoolFiles) -> None:
         assert not file.put(b"more")
 
 
-def test_the_head_has_not_changed(files: SpoolFiles) -> None:
+def test_the_head_has_not_changed(files: SpoolDir) -> None:
     put(files, b"")
     head = path(files).read_bytes()
 
@@ -114,7 +114,7 @@ def test_the_head_has_not_changed(files: SpoolFiles) -> None:
 
 
 def test_when_all_is_stored_the_file_is_cut_to_its_head_and_numbers_go_on(
-    files: SpoolFiles,
+    files: SpoolDir,
 ) -> None:
     file = put(files, b"abc")
     file.give_back(3, least=1)
@@ -127,7 +127,7 @@ def test_when_all_is_stored_the_file_is_cut_to_its_head_and_numbers_go_on(
     assert (3, 6, b"def") == (again.base, again.end, again.read(3, 9))
 
 
-def test_a_little_is_not_worth_giving_back(files: SpoolFiles) -> None:
+def test_a_little_is_not_worth_giving_back(files: SpoolDir) -> None:
     file = put(files, bytes(GIVE_BACK_BYTES))
     file.give_back(GIVE_BACK_BYTES - 1)
     assert 0 == file.base
@@ -136,7 +136,7 @@ def test_a_little_is_not_worth_giving_back(files: SpoolFiles) -> None:
     assert GIVE_BACK_BYTES == file.base
 
 
-def test_the_stored_part_of_a_long_file_is_a_hole(files: SpoolFiles) -> None:
+def test_the_stored_part_of_a_long_file_is_a_hole(files: SpoolDir) -> None:
     file = put(files, *[b"x" * MIB] * 4)
     before = path(files).stat().st_blocks
     file.give_back(3 * MIB)
@@ -149,9 +149,9 @@ def test_the_stored_part_of_a_long_file_is_a_hole(files: SpoolFiles) -> None:
 
 
 def test_where_no_hole_can_be_the_place_stays_taken_until_all_is_stored(
-    files: SpoolFiles, monkeypatch: pytest.MonkeyPatch
+    files: SpoolDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("farhand.agent.spoolfiles.punch", lambda *_: False)
+    monkeypatch.setattr("farhand.agent.spoolfile.punch", lambda *_: False)
     file = put(files, bytes(MIB), bytes(MIB))
     file.give_back(MIB)
     assert 2 * MIB == files.budget.disk
@@ -168,7 +168,7 @@ def test_a_descriptor_without_holes_says_so() -> None:
         os.close(fd)
 
 
-def test_a_removed_file_is_gone_and_its_place_is_free(files: SpoolFiles) -> None:
+def test_a_removed_file_is_gone_and_its_place_is_free(files: SpoolDir) -> None:
     file = put(files, b"abc")
     file.remove()
     file.remove()
@@ -180,7 +180,7 @@ def test_a_removed_file_is_gone_and_its_place_is_free(files: SpoolFiles) -> None
 # --- what is found ------------------------------------------------------------------------
 
 
-def test_only_files_of_runs_that_are_held_are_kept(files: SpoolFiles) -> None:
+def test_only_files_of_runs_that_are_held_are_kept(files: SpoolDir) -> None:
     put(files, b"abc")
     put(files, b"abc", run=OTHER, stream=StreamName.STDERR)
     (files.directory / "notes").touch()
@@ -193,7 +193,7 @@ def test_only_files_of_runs_that_are_held_are_kept(files: SpoolFiles) -> None:
     }
 
 
-def test_no_directory_holds_nothing(files: SpoolFiles) -> None:
+def test_no_directory_holds_nothing(files: SpoolDir) -> None:
     assert {} == files.find({RUN: True})
 
 
@@ -208,7 +208,7 @@ def test_no_directory_holds_nothing(files: SpoolFiles) -> None:
         b"farhand spool 1\n" + bytes(5000),
     ],
 )
-def test_a_file_that_never_got_its_head_holds_nothing(files: SpoolFiles, content: bytes) -> None:
+def test_a_file_that_never_got_its_head_holds_nothing(files: SpoolDir, content: bytes) -> None:
     put(files, b"abc").close()
     path(files).write_bytes(content)
     file = found(files)
@@ -218,7 +218,7 @@ def test_a_file_that_never_got_its_head_holds_nothing(files: SpoolFiles, content
     assert not path(files).exists()
 
 
-def test_a_file_of_another_run_holds_nothing(files: SpoolFiles) -> None:
+def test_a_file_of_another_run_holds_nothing(files: SpoolDir) -> None:
     put(files, b"abc", run=OTHER).close()
     path(files, OTHER).rename(path(files))
 
@@ -227,7 +227,7 @@ def test_a_file_of_another_run_holds_nothing(files: SpoolFiles) -> None:
 
 @pytest.mark.parametrize("content", [b"farhand spool 2\n" + bytes(200), b"hello, world" * 20])
 def test_a_file_of_another_version_says_what_to_do_and_is_left_alone(
-    files: SpoolFiles, content: bytes
+    files: SpoolDir, content: bytes
 ) -> None:
     put(files, b"abc").close()
     path(files).write_bytes(content)
@@ -237,7 +237,7 @@ def test_a_file_of_another_version_says_what_to_do_and_is_left_alone(
     assert content == path(files).read_bytes()
 
 
-def test_behind_a_hole_that_the_power_left_nothing_counts(files: SpoolFiles) -> None:
+def test_behind_a_hole_that_the_power_left_nothing_counts(files: SpoolDir) -> None:
     put(files, b"x" * MIB).close()
     os.truncate(path(files), DATA_AT + 2 * MIB)
 
@@ -281,7 +281,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
 
 
-def test_a_write_of_which_the_disk_took_a_part_counts_as_none(files: SpoolFiles) -> None:
+def test_a_write_of_which_the_disk_took_a_part_counts_as_none(files: SpoolDir) -> None:
     file = put(files, b"abc")
     with file_size_at_most(DATA_AT + 5):
         assert not file.put(b"defg")
@@ -290,7 +290,7 @@ def test_a_write_of_which_the_disk_took_a_part_counts_as_none(files: SpoolFiles)
     assert (3, 3, b"abc") == (file.end, files.budget.disk, file.read(0, 9))
 
 
-def test_a_file_that_could_not_begin_leaves_none(files: SpoolFiles) -> None:
+def test_a_file_that_could_not_begin_leaves_none(files: SpoolDir) -> None:
     file = files.file(RUN, OUT)
     assert file is not None
     with file_size_at_most(DATA_AT + 2):
@@ -301,7 +301,7 @@ def test_a_file_that_could_not_begin_leaves_none(files: SpoolFiles) -> None:
 
 
 def test_each_cause_is_said_once_until_a_file_can_be_written_again(
-    files: SpoolFiles, caplog: pytest.LogCaptureFixture
+    files: SpoolDir, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
         with file_size_at_most(0):
@@ -319,7 +319,7 @@ def test_each_cause_is_said_once_until_a_file_can_be_written_again(
 
 
 def test_without_descriptors_output_stays_in_memory_and_what_is_filed_can_be_read(
-    files: SpoolFiles, caplog: pytest.LogCaptureFixture
+    files: SpoolDir, caplog: pytest.LogCaptureFixture
 ) -> None:
     filed = put(files, b"abc")
     filed.close()
@@ -334,14 +334,14 @@ def test_without_descriptors_output_stays_in_memory_and_what_is_filed_can_be_rea
 
 
 @pytest.mark.parametrize("size", [0, 10])
-def test_a_file_that_lost_its_bytes_is_read_as_a_loss(files: SpoolFiles, size: int) -> None:
+def test_a_file_that_lost_its_bytes_is_read_as_a_loss(files: SpoolDir, size: int) -> None:
     file = put(files, b"abc")
     os.truncate(path(files), size)
 
     assert b"" == file.read(0, 3)
 
 
-def test_a_directory_that_is_gone_is_made_again(files: SpoolFiles) -> None:
+def test_a_directory_that_is_gone_is_made_again(files: SpoolDir) -> None:
     put(files, b"abc").remove()
     files.directory.rmdir()
 
@@ -354,15 +354,15 @@ MEMORY = AGENT_DEFAULTS.spool_total_bytes
 BOUND = AGENT_DEFAULTS.spool_disk_bytes
 
 
-def fill_memory(files: SpoolFiles) -> None:
+def fill_memory(files: SpoolDir) -> None:
     files.budget.count(memory=MIB)
 
 
-def fail(files: SpoolFiles) -> None:
+def fail(files: SpoolDir) -> None:
     files.failed(OSError(errno.ENOSPC, "full"))
 
 
-def fill_disk(files: SpoolFiles) -> None:
+def fill_disk(files: SpoolDir) -> None:
     files.budget.count(disk=MIB)
 
 
@@ -377,7 +377,7 @@ def fill_disk(files: SpoolFiles) -> None:
     ],
 )
 def test_free_is_what_can_be_taken_in_before_programs_wait(
-    files: SpoolFiles, done: list[Callable[[SpoolFiles], None]], free: int
+    files: SpoolDir, done: list[Callable[[SpoolDir], None]], free: int
 ) -> None:
     for each in done:
         each(files)
