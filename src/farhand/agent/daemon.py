@@ -73,7 +73,7 @@ class AgentSetup:
 
 
 class StateDir:
-    """The directory that holds an agent's identity and journal, and belongs to one process."""
+    """The directory with an agent's identity, journal and spool; it belongs to one process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

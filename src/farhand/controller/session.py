@@ -228,7 +228,7 @@ class Session:
         except TimeoutError as exc:
             if not sent:
                 raise AgentBusy("the agent does not read what is sent to it") from exc
-            raise AgentGone("the agent did not answer in time") from exc
+            raise AgentGone("the agent did not answer in time", connected=True) from exc
         finally:
             del self._questions[request]
 

@@ -294,7 +294,7 @@ class Sessions:
             return self._catalogues[digest]
         answer = await session.ask(ListCommands)
         if not isinstance(answer, Commands):
-            raise AgentGone("the agent answered something else")
+            raise AgentGone("the agent answered something else", connected=True)
         if digest:
             self._catalogues[digest] = answer.commands
             while len(self._catalogues) > CATALOGUES:
@@ -305,9 +305,10 @@ class Sessions:
         """The namespaces of a connected agent's host; raises AgentGone."""
         answer = await self._connected(agent).ask(ListNamespaces)
         if not isinstance(answer, Namespaces):
-            raise AgentGone("the agent answered something else")
+            raise AgentGone("the agent answered something else", connected=True)
         if answer.error:
-            raise AgentGone(f"the agent cannot list its namespaces: {answer.error}")
+            msg = f"the agent cannot list its namespaces: {answer.error}"
+            raise AgentGone(msg, connected=True)
         return answer.namespaces
 
     def _connected(self, agent: AgentId) -> Session:

@@ -165,9 +165,9 @@ async def _find(here: Caller, agent: str) -> Agent:
     return only(agent, numbered)
 
 
-def _gone(here: Caller, agent: Agent, exc: AgentGone, otherwise: OptStatus) -> Answered:
+def _gone(agent: Agent, exc: AgentGone, otherwise: OptStatus) -> Answered:
     """Return what is said of an agent that is away, or *otherwise* of one that does not answer."""
-    if here.tenant.sessions.get(agent.id) is not None:
+    if exc.details.get("connected"):
         return Answered(otherwise, str(exc))
     told = f"get agent(name: {agent.name}, key: {agent.ip_mac}) commands forward times > 3"
     return Answered(OptStatus.AGENT_UNSUPPORTED, told)
@@ -177,7 +177,7 @@ async def _listed(here: Caller, agent: Agent, who: Asker, kind: str | None) -> R
     try:
         commands = await here.tenant.agents.commands(agent.id)
     except AgentGone as exc:
-        raise _gone(here, agent, exc, OptStatus.FAIL) from exc
+        raise _gone(agent, exc, OptStatus.FAIL) from exc
     written = [remote_command(command, shown(command)) for command in listed(commands, who, kind)]
     data: ListedShape = {"remote_commands": written, "linux_namespaces": None}
     if kind is not None or not who.admin:
@@ -201,7 +201,7 @@ async def _ran(request: Request, reply: Reply, agent: Agent, who: Asker) -> Resp
     try:
         commands = await here.tenant.agents.commands(agent.id)
     except AgentGone as exc:
-        raise _gone(here, agent, exc, OptStatus.SERVER_ERROR) from exc
+        raise _gone(agent, exc, OptStatus.SERVER_ERROR) from exc
     command = resolved(commands, asked.command_ident)
     if command is None:
         return reply.unable(AGENT, f"command not found for id {asked.command_ident[:256]}")
