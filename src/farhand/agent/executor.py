@@ -15,7 +15,7 @@ from farhand.agent.held import HeldEntry
 from farhand.agent.journal import Entry, Journal
 from farhand.agent.pastruns import Past
 from farhand.agent.spool import Spool
-from farhand.agent.spoolfile import SpoolFile, SpoolDir
+from farhand.agent.spoolfile import SpoolDir, SpoolFile
 from farhand.domain.ids import RunId, is_id
 from farhand.domain.job import Argv, CommandCall, JobSpec, Script
 from farhand.domain.limits import AgentLimits

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from farhand.agent.budget import Budget
 from farhand.agent.spool import PIECE_BYTES, Spool
-from farhand.agent.spoolfile import SpoolFile, SpoolDir
+from farhand.agent.spoolfile import SpoolDir, SpoolFile
 from farhand.domain.ids import RunId
 from farhand.domain.limits import AgentLimits
 from farhand.domain.output import Chunk, HeadTail, StreamName

@@ -14,8 +14,8 @@ from farhand.agent.budget import Budget
 from farhand.agent.spoolfile import (
     DATA_AT,
     GIVE_BACK_BYTES,
-    SpoolFile,
     SpoolDir,
+    SpoolFile,
     punch,
 )
 from farhand.domain.ids import RunId
