@@ -17,6 +17,7 @@ from typing import Final
 
 from bench.figures import AtMost, BenchError, Figure, median
 from bench.scale import Site
+from farhand.agent.budget import Budget
 from farhand.agent.catalogue import Catalogue
 from farhand.agent.daemon import boot_id
 from farhand.agent.executor import Executor
@@ -93,7 +94,8 @@ def spawn(site: Site) -> list[Figure]:
 
 async def _measured(home: Path, count: int) -> tuple[Cost, Cost]:
     limits, clock = AGENT_DEFAULTS, SystemClock()
-    journal = Journal.open(home / "journal", size=4 * MIB, keep_s=3600.0, now=clock.wall())
+    journal = Journal.open(home / "journal", size=4 * MIB, ids=limits.ended_runs)
+    spools = SpoolDir(home / "spool", Budget(limits))
     runs, bare = Cost(), Cost()
     try:
         async with Executor(
@@ -101,8 +103,8 @@ async def _measured(home: Path, count: int) -> tuple[Cost, Cost]:
             catalogue=Catalogue(()),
             policy=AgentPolicy(frozenset({Permission.ARGV})),
             journal=journal,
-            spools=SpoolDir(home / "spool", limits.spool_disk_bytes),
             scripts=ScriptFiles(home / "scripts"),
+            spools=spools,
             clock=clock,
             limits=limits,
             env={"PATH": os.defpath},
@@ -122,6 +124,7 @@ async def _measured(home: Path, count: int) -> tuple[Cost, Cost]:
                         with bare.one():
                             subprocess.Popen([PROGRAM]).wait()  # noqa: ASYNC220  # as bare as can be
     finally:
+        spools.shut()
         journal.close()
     return runs, bare
 

@@ -101,10 +101,6 @@ def test_a_heartbeat_may_be_lost_before_the_stream_is_ended_and_that_before_the_
     assert 2 * DEFAULTS.heartbeat_s <= DEFAULTS.inactivity_s < DEFAULTS.lease_s
 
 
-def test_no_run_starts_twice_while_it_can_still_be_queued() -> None:
-    assert AGENT_DEFAULTS.ended_memory_s > DEFAULTS.queue_ttl_max_s
-
-
 def test_the_largest_job_fits_into_a_body_and_into_a_message() -> None:
     job = (
         max(DEFAULTS.argv_bytes, DEFAULTS.script_bytes) + DEFAULTS.stdin_bytes + DEFAULTS.env_bytes

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol, Self
 
+from farhand.agent.budget import Budget
 from farhand.agent.executor import Executor, Resolver
 from farhand.agent.journal import Journal, flush_directory
 from farhand.agent.link import Address, Dial, Link
@@ -240,19 +241,19 @@ async def open_agent(setup: AgentSetup, clock: Clock) -> AsyncIterator[Agent]:
         journal = Journal.open(
             setup.state / "journal",
             size=setup.limits.journal_bytes,
-            keep_s=setup.limits.ended_memory_s,
-            now=clock.wall(),
+            ids=setup.limits.ended_runs,
         )
     except BaseException:
         state.close()
         raise
+    spools = SpoolDir(setup.state / "spool", Budget(setup.limits))
     executor = Executor(
         launcher=setup.launcher,
         catalogue=setup.catalogue,
         policy=setup.policy,
         journal=journal,
-        spools=SpoolDir(setup.state / "spool", setup.limits.spool_disk_bytes),
         scripts=ScriptFiles(setup.state / "scripts"),
+        spools=spools,
         clock=clock,
         limits=setup.limits,
         env=setup.env,
@@ -264,6 +265,7 @@ async def open_agent(setup: AgentSetup, clock: Clock) -> AsyncIterator[Agent]:
             executor.notify(link.wake)
             yield Agent(link, executor, clock, setup.limits)
     finally:
+        spools.shut()
         journal.close()
         state.close()
 

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, Self
 
+from farhand.agent.attendance import Attendance
 from farhand.agent.held import HeldEntry
 from farhand.agent.journal import Entry, Journal
-from farhand.agent.spool import Budget, Spool
-from farhand.agent.spoolfile import SpoolDir
-from farhand.domain.ids import RunId
+from farhand.agent.pastruns import Past
+from farhand.agent.spool import Spool
+from farhand.agent.spoolfile import SpoolDir, SpoolFile
+from farhand.domain.ids import RunId, is_id
 from farhand.domain.job import Argv, CommandCall, JobSpec, Script
 from farhand.domain.limits import AgentLimits
 from farhand.domain.messages import (
@@ -50,6 +52,21 @@ log = logging.getLogger(__name__)
 _TOLD: Final = {
     Why.AGENT_STOPPED: "the agent was stopped while the run was running; it was killed",
 }
+_TOLD_PAST: Final = {
+    Past.SEEN: "this agent has run it already; its end was told to a controller before",
+    Past.FORGOTTEN: (
+        "it is older than the runs that this agent remembers, "
+        "so the agent cannot tell any more whether it has run it already"
+    ),
+}
+_TOLD_RUNNING: Final = (
+    "the agent died or was killed while the run was running; what was left of it was killed, "
+    "and what it printed last may be missing"
+)
+_TOLD_STARTING: Final = (
+    "the agent died or was killed before it could note that the program had started; "
+    "what was left of it was killed"
+)
 _REFUSED_AT_LAUNCH: Final = frozenset({Why.NAMESPACES})
 
 
@@ -90,8 +107,8 @@ class Executor:
         catalogue: Resolver,
         policy: AgentPolicy,
         journal: Journal,
-        spools: SpoolDir,
         scripts: Scripts,
+        spools: SpoolDir,
         clock: Clock,
         limits: AgentLimits,
         env: Mapping[str, str],
@@ -101,37 +118,44 @@ class Executor:
         self._catalogue = catalogue
         self._policy = policy
         self._journal = journal
-        self._spools = spools
         self._scripts = scripts
+        self._spools = spools
         self._clock = clock
         self._limits = limits
         self._env = env
         self._boot_id = boot_id
         self._on_ready: Callable[[], None] = lambda: None
-        self._budget = Budget(limits)
         self._held: dict[RunId, HeldEntry] = {}
         self._ready: dict[RunId, HeldEntry] = {}  # in the order in which they became ready
         self._tasks = asyncio.TaskGroup()
         self._stopping = False
 
     async def __aenter__(self) -> Self:
-        """Settle with the past first: what an earlier process left running is killed."""
-        unsettled = [entry for entry in self._journal.entries.values() if not entry.settled]
-        self._spools.begin(entry.run for entry in unsettled)
+        """Settle with the past first: what an earlier process left running is killed.
+
+        Raises DataDirUnwritable when its output is there and cannot be understood.
+        """
+        entries = list(self._journal.entries.values())
+        files = self._spools.find(
+            {entry.run: "" != entry.boot_id == self._boot_id for entry in entries}
+        )
         await self._tasks.__aenter__()
-        for entry in unsettled:
-            await self._recover(entry)
+        for entry in entries:
+            await self._recover(entry, files.get(entry.run, {}))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         """Kill every run and wait until all it started is gone."""
         self.stop()
+        for held in self._held.values():
+            for spool in held.spools.values():
+                spool.hurry()
         await self._tasks.__aexit__(None, None, None)
 
     @property
     def free_bytes(self) -> int:
         """Bytes of output that can be taken in before programs have to wait."""
-        return self._budget.free + self._spools.free
+        return self._spools.free
 
     @property
     def running(self) -> int:
@@ -205,12 +229,16 @@ class Executor:
         if order.run in self._held:
             log.warning("%s was sent twice; it is not started again", order.run)
             return
+        if not is_id("run", order.run):
+            log.warning("%r is not the id of a run; it is not started", order.run)
+            return
+        past = self._journal.knows(order.run)
         held = self._held[order.run] = HeldEntry(order.run)
-        if order.run in self._journal.entries:
+        if past is not Past.NEW:
             # Settled before: the controller was put back to an older state than this agent's.
-            log.warning("%s has been run already; it is not started again", order.run)
-            told = "this agent has run it already; its end was told to a controller before"
-            self._tell_refusal(held, RunRefused(order.run, Why.ALREADY_RUN, told))
+            log.warning("%s is not started: %s", order.run, _TOLD_PAST[past])
+            refused = RunRefused(order.run, Why.ALREADY_RUN, _TOLD_PAST[past])
+            self._tell_refusal(held, refused)
             return
         held.spec = order.spec
         refusal = self._refusal(order)
@@ -219,7 +247,8 @@ class Executor:
             return
         for name in StreamName:
             file = self._spools.file(order.run, name)
-            spool = Spool(order.run, name, order.spec.output_limit_bytes, self._budget, file)
+            limit = order.spec.output_limit_bytes
+            spool = Spool(order.run, name, limit, self._spools.budget, file)
             spool.up_to = order.grant
             held.spools[name] = spool
         self._tasks.create_task(self._life(held, order.spec, refusal), name=f"run-{order.run}")
@@ -243,8 +272,7 @@ class Executor:
         return None
 
     def _refuse(self, held: HeldEntry, why: Why, message: str) -> None:
-        for spool in held.spools.values():
-            spool.drop()
+        held.drop()
         held.spools.clear()
         entry = self._entry(held.run, HeldState.REFUSED, why=why, message=message)
         try:
@@ -260,7 +288,7 @@ class Executor:
         self._wake(held)
 
     def _entry(self, run: RunId, state: HeldState, **facts: object) -> Entry:
-        entry = Entry(run=run, state=state, at=self._clock.wall(), boot_id=self._boot_id)
+        entry = Entry(run=run, state=state, boot_id=self._boot_id)
         return replace(entry, **facts)  # type: ignore[arg-type]  # fields of Entry, by name
 
     # --- living ---------------------------------------------------------------------------
@@ -341,51 +369,9 @@ class Executor:
         self._note(self._entry(held.run, HeldState.RUNNING, pid=process.pid))
         held.untold.append(RunStarted(held.run, process.pid))
         self._wake(held)
-        async with asyncio.TaskGroup() as tasks:
-            pumps = [
-                _Pump(spool, process, lambda: self._wake(held)) for spool in held.spools.values()
-            ]
-            for pump in pumps:
-                pump.task = tasks.create_task(pump.carry(), name=f"pump-{held.run}")
-            leader = tasks.create_task(process.wait(), name=f"wait-{held.run}")
-            cause = await self._until_end(held, leader, limit_s)
-            if cause is not None:
-                await process.kill(held.grace_s)
-            exit_ = await leader
-            if cause is None and not spec.keep_children:
-                await process.kill(self._limits.kill_grace_s)
-            await self._drain(pumps)
+        attendance = Attendance(held, process, self._limits, lambda: self._wake(held))
+        cause, exit_ = await attendance.until_end(limit_s, keep_children=spec.keep_children)
         await self._end(held, _ending_of(cause, exit_, self._clock.now() - began))
-
-    async def _until_end(
-        self, held: HeldEntry, leader: "asyncio.Task[Exit]", limit_s: float
-    ) -> Why | None:
-        """Wait for the leader's end, a wish to end it, or its time limit; return which of these.
-
-        None is its own end, which counts when it came first, whatever is asked afterwards.
-        """
-        stop = asyncio.ensure_future(held.stop.wait())  # noqa: TID251  # ends here, below
-        try:
-            done, _ = await asyncio.wait(
-                {leader, stop}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            stop.cancel()
-        if not done:
-            held.ask_to_end(Why.TIME_LIMIT, self._limits.kill_grace_s)
-        return None if leader in done else held.cause
-
-    async def _drain(self, pumps: "list[_Pump]") -> None:
-        """Read what is left in the pipes; one that somebody still holds is left after a while."""
-        tasks = {pump.task for pump in pumps if pump.task is not None}
-        while tasks:
-            seen = [pump.spool.next_offset for pump in pumps]
-            _, tasks = await asyncio.wait(tasks, timeout=self._limits.drain_s)
-            waits_for_room = any(pump.full and pump.task in tasks for pump in pumps)
-            if not waits_for_room and seen == [pump.spool.next_offset for pump in pumps]:
-                for task in tasks:
-                    task.cancel()
-                return
 
     # --- ending ---------------------------------------------------------------------------
 
@@ -411,12 +397,13 @@ class Executor:
     def _forget(self, run: RunId) -> None:
         held = self._held.pop(run, None)
         self._ready.pop(run, None)
-        entry = self._journal.entries.get(run)
+        if run in self._journal.entries:
+            try:
+                self._journal.settle(run)
+            except DataDirUnwritable as exc:
+                log.warning("%s could not be journalled as settled: %s", run, exc)
         if held is not None:
-            for spool in held.spools.values():
-                spool.drop()
-        if entry is not None and not entry.settled:
-            self._note(replace(entry, settled=True, at=self._clock.wall()))
+            held.drop()
 
     def _stop_unknown(self, run: RunId) -> None:
         held = self._held.get(run)
@@ -433,53 +420,28 @@ class Executor:
             self._ready[held.run] = held
             self._on_ready()
 
-    async def _recover(self, entry: Entry) -> None:
+    async def _recover(self, entry: Entry, files: Mapping[StreamName, SpoolFile]) -> None:
         """A run of an earlier process of this agent: end it, and tell how it ended."""
         held = self._held[entry.run] = HeldEntry(entry.run)
         held.state, held.muted, held.pid = entry.state, True, entry.pid
+        self._scripts.remove(entry.run)
+        ends: Mapping[StreamName, StreamEnd | None] = dict.fromkeys(StreamName)
+        if entry.ending is not None:
+            ends = entry.ending.streams
+        held.spools = {
+            name: Spool.found(entry.run, name, self._spools.budget, files.get(name), end)
+            for name, end in ends.items()
+        }
         match entry.state:
             case HeldState.REFUSED:
+                held.drop()
                 held.refusal = RunRefused(entry.run, entry.why or Why.POLICY, entry.message)
-            case HeldState.ENDED if entry.ending is not None:
-                self._recover_output(held, entry.ending.streams)
+            case HeldState.ENDED:
                 held.ending = entry.ending
-            case _:
+            case HeldState.ACCEPTED | HeldState.RUNNING:
                 await self._launcher.sweep(entry.run)
-                self._recover_output(held, {})
-                told = "the agent restarted before the run was started"
-                if entry.pid:
-                    told = (
-                        "the agent restarted while the run was running; what was left was killed, "
-                        "and what it printed last may be missing"
-                    )
+                told = _TOLD_RUNNING if entry.pid else _TOLD_STARTING
                 await self._end(held, Ending(why=Why.AGENT_RESTARTED, message=told))
-
-    def _recover_output(self, held: HeldEntry, ends: Mapping[StreamName, StreamEnd]) -> None:
-        for name in StreamName:
-            file = self._spools.found(held.run, name)
-            held.spools[name] = Spool.recovered(held.run, name, ends.get(name), self._budget, file)
-
-
-class _Pump:
-    """Carries one stream from its pipe to its spool."""
-
-    def __init__(self, spool: Spool, process: Launched, wake: Callable[[], None]) -> None:
-        self.spool = spool
-        self.task: asyncio.Task[None] | None = None
-        self.full = False  # waits for room, not for the pipe
-        self._process = process
-        self._wake = wake
-
-    async def carry(self) -> None:
-        while True:
-            self.full = True
-            await self.spool.room()
-            self.full = False
-            data = await self._process.read(self.spool.stream)
-            if not data:
-                return
-            self.spool.feed(data)
-            self._wake()
 
 
 def _ending_of(cause: Why | None, exit_: Exit, duration_s: float) -> Ending:

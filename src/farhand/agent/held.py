@@ -71,9 +71,6 @@ class HeldEntry:
             self.untold.append(RunStarted(self.run, self.pid))
         for name, spool in self.spools.items():
             spool.resume(resume.from_offsets[name], resume.up_to[name])
-        if self.ending is not None:  # what is stored may go beyond what was found after a crash
-            ends = {name: spool.end for name, spool in self.spools.items() if spool.end}
-            self.ending = replace(self.ending, streams=ends)
 
     def next_frame(self, most: int) -> FromAgent | None:
         """The next frame that may go out: states before output, the end behind all of it."""
@@ -87,5 +84,11 @@ class HeldEntry:
         told = all(spool.told for spool in self.spools.values())
         if self.ending is not None and told and not self.end_told:
             self.end_told = True
-            return RunEnded(self.run, self.ending)
+            ends = {name: spool.end for name, spool in self.spools.items() if spool.end}
+            return RunEnded(self.run, replace(self.ending, streams=ends))
         return None
+
+    def drop(self) -> None:
+        """Forget what it printed."""
+        for spool in self.spools.values():
+            spool.drop()

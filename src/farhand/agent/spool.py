@@ -1,93 +1,65 @@
 """Number what a run prints and keep it until the controller has stored it.
 
-Every byte is on disk as soon as it was read, where the disk takes it; memory holds the newest ones
-again, so that few are read back. Both are bounded: when neither has room for a stream, its pipe is
-not read and the program waits, as at any terminal.
+It goes to a file as it is read, and what is sent next stays in memory as well; where the disk
+fails, memory is all. Bounded: beyond its room the pipe is not read and the program waits.
 """
 
-import asyncio
+import logging
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, Self
 
-from farhand.agent.spoolfile import SpoolFile
+from farhand.agent.budget import Budget
+from farhand.agent.spoolfile import GIVE_BACK_BYTES, SpoolFile
 from farhand.domain.ids import RunId
-from farhand.domain.limits import AgentLimits
 from farhand.domain.output import Chunk, HeadTail, StreamEnd, StreamName
 
+log = logging.getLogger(__name__)
+
 PIECE_BYTES: Final = 4 * 1024  # smaller prints share a piece: each costs as much as 100 bytes
-
-
-class Budget:
-    """The bytes that all spools of an agent hold in memory."""
-
-    def __init__(self, limits: AgentLimits) -> None:
-        self.limits = limits
-        self.used = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def free(self) -> int:
-        """Bytes until every stream has only its reserve."""
-        return max(0, self.limits.spool_total_bytes - self.used)
-
-    def room_for(self, held: int) -> bool:
-        """Tell whether a stream that holds *held* bytes may read on."""
-        if held < self.limits.spool_reserve_bytes:
-            return True
-        return held < self.limits.spool_bytes and self.free > 0
-
-    async def change(self) -> None:
-        """Wait until some stream gave bytes back."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        await waiter
-
-    def add(self, size: int) -> None:
-        """Take *size* bytes, or give them back when it is negative."""
-        self.used += size
-        if size < 0:
-            self.wake()
-
-    def wake(self) -> None:
-        """Bytes were given back, here or on disk: let those that wait look."""
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
 
 
 class Spool:
     """One stream of one run. Offsets count kept bytes."""
 
     def __init__(
-        self, run: RunId, stream: StreamName, limit: int, budget: Budget, file: SpoolFile
+        self,
+        run: RunId,
+        stream: StreamName,
+        limit: int,
+        budget: Budget,
+        file: SpoolFile | None = None,
     ) -> None:
         self.run = run
         self.stream = stream
         self.up_to = 0  # the controller's grant
         self.end: StreamEnd | None = None
+        self.lost = False  # what is to be sent next is not here any more
+        self._hurried = False
         self._cutter: HeadTail | None = HeadTail(limit, budget.limits.tail_bytes)
         self._budget = budget
         self._file = file
-        self._parts: deque[Chunk] = deque()  # in order; what lies between them is on disk
-        self._held = 0  # in memory
+        self._parts: deque[Chunk] = deque()  # in memory, in order; a file has what lies between
+        self._held = 0  # bytes of the parts
+        self._kept = 0  # the next byte that is not stored
         self._next = 0  # the next byte's number
         self._sent = 0
 
     @classmethod
-    def recovered(
-        cls, run: RunId, stream: StreamName, end: StreamEnd | None, budget: Budget, file: SpoolFile
+    def found(
+        cls,
+        run: RunId,
+        stream: StreamName,
+        budget: Budget,
+        file: SpoolFile | None,
+        end: StreamEnd | None,
     ) -> Self:
-        """The stream of a run that an earlier process of this agent had, as far as *file* goes.
-
-        Without an *end* the run was interrupted: `finish` tells what was read, without digests.
-        """
+        """A stream of an earlier process, as its file has it; *end* is None if it was cut off."""
         spool = cls(run, stream, 0, budget, file)
-        spool._cutter = None
-        spool._next = spool._sent = file.end
-        spool.end = end
+        spool._cutter, spool.end = None, end
+        if file is not None:
+            spool._next = file.end if end is None else min(file.end, end.kept)
+            spool._kept = spool._sent = min(file.base, spool._next)
         return spool
 
     @property
@@ -97,36 +69,56 @@ class Spool:
 
     @property
     def told(self) -> bool:
-        """The stream has ended and all of it was sent on this connection."""
-        return self.end is not None and self._sent == self._next
+        """The stream has ended and all of it that is here was sent on this connection."""
+        return self.end is not None and (self.lost or self._sent == self._next)
 
     async def room(self) -> None:
         """Wait until another chunk may be read from the pipe."""
-        while not (self._budget.room_for(self._held) or self._file.has_room):
-            await self._budget.change()
+        while not self._has_room():
+            if self._file is not None:
+                self._file.give_back(self._kept, least=1)
+            if not self._has_room():
+                await self._budget.change()
+
+    def hurry(self) -> None:
+        """Nobody stores anything any more: what is in the pipe is read, whatever the bounds."""
+        self._hurried = True
+        self._budget.wake()
+
+    def _has_room(self) -> bool:
+        if self.lost or self._hurried:
+            return True
+        if self._file is None or not self._file.writable:
+            return self._budget.room_in_memory(self._held)
+        return self._budget.room_on_disk(self._file.used)
 
     def feed(self, data: bytes) -> None:
         """Take bytes that were printed."""
-        if self._cutter is not None:
-            self._put(self._cutter.feed(data))
+        assert self._cutter is not None, "an earlier process' stream prints no more"
+        self._put(self._cutter.feed(data))
 
     def finish(self) -> StreamEnd:
-        """No more will be printed."""
+        """No more will be printed. Of a stream that was cut off only its size is known."""
         if self._cutter is None:
             self.end = StreamEnd(total=self._next, kept=self._next)
         else:
             tail, self.end = self._cutter.finish()
             self._put(tail)
-        self._file.rest()
+        if self._file is not None:
+            self._file.close()
         return self.end
 
     def _put(self, data: bytes) -> None:
-        if not data:
-            return
-        on_disk = self._file.write(self._next, data)
-        if not on_disk or self._budget.room_for(self._held):
-            self._remember(data)
+        if data and not self.lost:
+            filed = self._file is not None and self._file.put(data)
+            if not filed or (self._remembers_all and self._budget.room_in_memory(self._held)):
+                self._remember(data)
         self._next += len(data)
+
+    @property
+    def _remembers_all(self) -> bool:
+        """Memory has everything that is not stored; beyond a gap it would only run ahead."""
+        return self._next == (self._parts[-1].end if self._parts else self._kept)
 
     def _remember(self, data: bytes) -> None:
         last = self._parts[-1] if self._parts else None
@@ -135,58 +127,70 @@ class Spool:
         else:
             self._parts.append(Chunk(self.run, self.stream, self._next, data))
         self._held += len(data)
-        self._budget.add(len(data))
+        self._budget.count(memory=len(data))
 
     def take(self, most: int) -> Chunk | None:
         """Return the next bytes to send, as far as the grant goes, or None."""
         size = min(most, self.up_to - self._sent, self._next - self._sent)
-        if size <= 0:
+        if size <= 0 or self.lost:
             return None
-        data = b"".join(self._pieces(self._sent, size))
-        if not data:  # the disk does not give them back: the end will say that they are missing
-            self._sent = next((p.offset for p in self._parts if p.offset > self._sent), self._next)
-            return self.take(most)
+        data = self._read(self._sent, size)
+        if not data:
+            self._lose()
+            return None
         chunk = Chunk(self.run, self.stream, self._sent, data)
         self._sent = chunk.end
         return chunk
 
-    def _pieces(self, at: int, size: int) -> Iterator[bytes]:
-        """The bytes from *at*: from memory where they are there, else from disk."""
-        until = at + size
+    def _read(self, at: int, size: int) -> bytes:
+        """At most *size* bytes from *at* on, fewer where memory and file meet; b"" is a loss."""
+        pieces, end, ahead = [], at + size, at + size
         for part in self._parts:
-            if part.end <= at:
-                continue
-            if at < (gap := min(part.offset, until)):
-                yield (read := self._file.read(at, gap - at))
-                at += len(read)
-            if at < part.offset or at >= until:
-                return  # nothing may be left out in between
-            yield (piece := part.data[at - part.offset : until - part.offset])
-            at += len(piece)
-        if at < until:
-            yield self._file.read(at, until - at)
+            if part.offset > at:
+                ahead = part.offset
+                break
+            if part.end > at:
+                pieces.append(part.data[at - part.offset : end - part.offset])
+                at += len(pieces[-1])
+            if at == end:
+                break
+        if pieces or self._file is None:
+            return b"".join(pieces)
+        return self._file.read(at, min(end, ahead) - at)
+
+    def _lose(self) -> None:
+        """Nothing can follow what is missing: the rest is not kept, and the end tells of it."""
+        told = "byte %d of %s of %s is not here any more; what follows it is not kept"
+        log.warning(told, self._sent, self.stream, self.run)
+        self.drop()
+        self.lost = True
 
     def acknowledge(self, kept: int, up_to: int) -> None:
         """Bytes below *kept* are stored and forgotten here; it may send up to *up_to*."""
         self.up_to = max(self.up_to, up_to)
-        self._sent = max(self._sent, min(kept, self._next))  # what is stored is not sent again
+        self._kept = max(self._kept, min(kept, self._next))
+        self._sent = max(self._sent, self._kept)  # what is stored is not sent again
+        if self._file is not None:
+            self._file.give_back(self._kept, least=1 if self._budget.wanted else GIVE_BACK_BYTES)
         before = self._held
-        while self._parts and self._parts[0].end <= kept:
+        while self._parts and self._parts[0].end <= self._kept:
             self._held -= len(self._parts.popleft().data)
         if before != self._held:
-            self._budget.add(self._held - before)
-        if self._file.give_back(kept):
-            self._budget.wake()
+            self._budget.count(memory=self._held - before)
 
     def resume(self, offset: int, up_to: int) -> None:
-        """Send again from *offset*, up to *up_to*; what is not here any more is left out."""
-        if self._cutter is None and offset > self._next:  # stored, though not on disk here
-            self._next = offset
-            if self.end is not None and not self.end.sha256_kept:
-                self.end = StreamEnd(total=offset, kept=offset)
+        """Send again from *offset*, up to *up_to*."""
+        if offset > self._next and self._cutter is None:
+            self._catch_up(offset)
         self.acknowledge(offset, 0)
-        self._sent = min(offset, self._next)
+        self._sent = self._kept = min(offset, self._next)
         self.up_to = up_to
+
+    def _catch_up(self, offset: int) -> None:
+        """The controller has more than the host's own end left here: as much was printed."""
+        if self.end is not None and not self.end.sha256_kept:
+            self._next = offset
+            self.end = replace(self.end, total=offset, kept=offset)
 
     def mute(self) -> None:
         """The connection is gone: nothing may be sent until `resume`."""
@@ -196,7 +200,7 @@ class Spool:
         """Forget everything that is held; nothing of it is sent any more."""
         self._parts.clear()
         self._sent = self._next
-        self._budget.add(-self._held)
+        self._budget.count(memory=-self._held)
         self._held = 0
-        self._file.remove()
-        self._budget.wake()
+        if self._file is not None:
+            self._file.remove()

@@ -1,203 +1,308 @@
-"""Keep what a run printed on disk, so that it outlives the agent that read it.
+"""Keep what runs print in files, so that the death of the agent loses nothing that was read.
 
-One file for each stream, written through as the bytes are read and never flushed: they survive the
-agent's death, not a power cut. Decides nothing about what may be sent or forgotten.
+One file for each stream, made with its first byte. Nothing is flushed: a file outlives its
+process, and a power cut may cost the last seconds. What cannot be written is said once.
 """
 
+import contextlib
+import errno
 import logging
 import os
 import struct
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from farhand.agent.journal import write_at
-from farhand.domain.ids import RunId
+from farhand.agent.budget import Budget
+from farhand.domain.ids import RunId, is_id
 from farhand.domain.output import StreamName
 from farhand.errors import DataDirUnwritable
 
 log = logging.getLogger(__name__)
 
-# The version, and the offset below which nothing is here any more. Behind the header, a byte lies
-# at its own offset: what was given back is a hole.
-_HEAD: Final = struct.Struct("<24sQ")
-_VERSION: Final = b"farhand spool 1\n".ljust(24, b"\0")
-_SHRINK_BYTES: Final = 1024 * 1024  # a shorter file is left as it is until its run is settled
-
-
-class SpoolDir:
-    """The streams of one agent on disk: *total_bytes* in all, and none more than what is left.
-
-    A stream that memory has room for is written all the same, so the bound may be passed by as much
-    as memory holds. With a bound of 0 nothing is written.
-    """
-
-    def __init__(self, path: Path, total_bytes: int) -> None:
-        self.total = total_bytes
-        self._path = path
-        self._told = 0  # the last errno that was complained of
-        self.used = 0
-
-    @property
-    def free(self) -> int:
-        """Bytes that can still be written."""
-        return max(0, self.total - self.used)
-
-    def file(self, run: RunId, stream: StreamName) -> "SpoolFile":
-        """The file of a stream; it is made with the first byte."""
-        return SpoolFile(self._path / f"{run}.{stream}", self)
-
-    def found(self, run: RunId, stream: StreamName) -> "SpoolFile":
-        """The file that an earlier process of this agent left. Raises DataDirUnwritable."""
-        file = self.file(run, stream)
-        file.recover()
-        return file
-
-    def begin(self, runs: Iterable[RunId]) -> None:
-        """Make the directory, and remove the files of all but *runs*. Raises DataDirUnwritable."""
-        known = {f"{run}.{stream}" for run in runs for stream in StreamName}
-        try:
-            self._path.mkdir(mode=0o700, exist_ok=True)
-            for path in list(self._path.iterdir()):
-                if path.name not in known:
-                    path.unlink()
-        except OSError as exc:
-            msg = f"the spool {self._path} cannot be used: {exc.strerror}"
-            raise DataDirUnwritable(msg) from exc
-
-    def complain(self, exc: OSError) -> None:
-        """Say once what is wrong with the disk, until it is well again."""
-        if self._told != (exc.errno or -1):
-            self._told = exc.errno or -1
-            log.warning(
-                "output cannot be spooled to %s (%s); it is held in memory, "
-                "and lost if this agent is killed before it is stored",
-                self._path,
-                exc.strerror,
-            )
-
-    def well(self) -> None:
-        """The disk took bytes."""
-        self._told = 0
+FAMILY: Final = b"farhand spool "
+VERSION: Final = FAMILY + b"1\n"
+GIVE_BACK_BYTES: Final = 256 * 1024  # less than this is given back only when somebody waits
+_HEAD: Final = struct.Struct("<16s32s8sQI60x")  # version, run, stream, base, crc32 of these
+DATA_AT: Final = _HEAD.size
 
 
 class SpoolFile:
-    """One stream of one run: bytes from *base* to *end*, at their offsets."""
+    """The file of one stream: a head, then the byte numbered *n* at `DATA_AT + n`."""
 
-    def __init__(self, path: Path, home: SpoolDir) -> None:
-        self._path = path
-        self._home = home
+    __slots__ = (
+        "_exists",
+        "_fd",
+        "_files",
+        "_path",
+        "_run",
+        "_stream",
+        "base",
+        "end",
+        "used",
+        "writable",
+    )
+
+    def __init__(self, files: "SpoolDir", run: RunId, stream: StreamName) -> None:
+        self.base = 0  # bytes below it are stored at the controller and given back
+        self.end = 0  # bytes from here on are not in the file
+        self.used = 0  # of the disk
+        self.writable = True  # until the disk fails
+        self._files = files
+        self._run = run
+        self._stream = stream
+        self._path = f"{files.directory}/{run}.{stream}"
+        self._exists = False
         self._fd = -1
-        self._there = False
-        self._broken = False
-        self._taken = 0  # bytes of the directory's bound
-        self.base = 0
-        self.end = 0
 
-    @property
-    def has_room(self) -> bool:
-        """It may grow: it is well, and no larger than what it leaves to the others."""
-        return not self._broken and self._taken < self._home.free
-
-    def write(self, offset: int, data: bytes) -> bool:
-        """Keep *data* at *offset*, the present end; False when the disk does not take it.
-
-        After that the file takes no more, and what it has can still be read.
-        """
-        if self._broken or offset != self.end or not self._home.total:
+    def put(self, data: bytes) -> bool:
+        """Append *data*; False when the disk does not take it, now and for ever after."""
+        if not self.writable:
             return False
         try:
-            self._open()
-            write_at(self._fd, data, _HEAD.size + offset)
+            self._append(data)
         except OSError as exc:
-            self._broken = True
-            self._home.complain(exc)
+            self.writable = False
+            self._files.failed(exc)
+            if self.end:
+                self.close()
+            else:
+                self.remove()
             return False
-        self.end = offset + len(data)
-        self._charge(len(data))
-        self._home.well()
+        self.end += len(data)
+        self._count(len(data))
         return True
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Return what is here of *size* bytes from *offset*; b"" when that is nothing."""
-        size = min(size, self.end - offset)
-        if not self.base <= offset < self.end:
+    def _append(self, data: bytes) -> None:
+        if self._fd < 0:
+            self._fd, self._exists = self._files.create(self._path), True
+            size = DATA_AT + len(data)
+            written = os.pwritev(self._fd, (self._head(0), data), 0)
+        else:
+            size = len(data)
+            written = os.pwrite(self._fd, data, DATA_AT + self.end)
+        if written < size:  # a disk that takes only some of it is full
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if not self.end:
+            self._files.works()
+
+    def read(self, at: int, size: int) -> bytes:
+        """Return at most *size* bytes from *at* on; b"" when they are not here."""
+        if not self.base <= at < self.end:
             return b""
         try:
-            self._open()
-            return os.pread(self._fd, size, _HEAD.size + offset)
+            with self._descriptor() as fd:
+                return os.pread(fd, min(size, self.end - at), DATA_AT + at)
         except OSError as exc:
-            self._home.complain(exc)
+            self._files.failed(exc)
             return b""
 
-    def give_back(self, through: int) -> bool:
-        """Everything below *through* is stored: free the disk when that is all there is.
-
-        True when it was freed.
-        """
-        if through < self.end or self._taken < _SHRINK_BYTES:
-            return False
-        try:
-            self._open()
-            # In this order: a hole must never be taken for bytes.
-            os.pwrite(self._fd, _HEAD.pack(_VERSION, self.end), 0)
-            os.ftruncate(self._fd, _HEAD.size)
-        except OSError as exc:
-            self._home.complain(exc)
-            return False
-        self.base = self.end
-        self._charge(-self._taken)
-        return True
-
-    def recover(self) -> None:
-        """Find out what an earlier process left; nothing when it left no file."""
-        try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+    def give_back(self, kept: int, *, least: int = GIVE_BACK_BYTES) -> None:
+        """Bytes below *kept* are stored: give their place back, if there are so many of them."""
+        lag = min(kept, self.end) - self.base
+        if lag < least:
             return
+        try:
+            with self._descriptor() as fd:
+                self._cut(fd, self.base + lag)
         except OSError as exc:
-            msg = f"the spool file {self._path} cannot be read: {exc.strerror}"
-            raise DataDirUnwritable(msg) from exc
-        self._fd, self._there = fd, True
-        head, size = os.pread(fd, _HEAD.size, 0), os.fstat(fd).st_size
-        self.rest()
-        if len(head) < _HEAD.size:
-            return  # killed while it was made
-        version, base = _HEAD.unpack(head)
-        if version != _VERSION:
-            msg = f"{self._path} is not a spool file of this version; move it away to start anew"
-            raise DataDirUnwritable(msg)
-        self.base, self.end = base, max(base, size - _HEAD.size)
-        self._charge(self.end - self.base)
+            self._files.failed(exc)
 
-    def rest(self) -> None:
-        """Hold no descriptor until it is needed again."""
+    def _cut(self, fd: int, base: int) -> None:
+        os.pwrite(fd, self._head(base), 0)  # first: what is cut off is not there to be told
+        if base == self.end:
+            os.ftruncate(fd, DATA_AT)
+            self._count(-self.used)
+        elif punch(fd, DATA_AT + self.base, base - self.base):
+            self._count(self.base - base)
+        self.base = base
+
+    def close(self) -> None:
+        """Nothing more is put; what is here can still be read."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def remove(self) -> None:
-        """Take the file away; nothing of it is needed any more."""
-        self.rest()
-        self._charge(-self._taken)
-        if self._there:
-            self._there = False
+        """Delete the file."""
+        self.close()
+        self.writable = False
+        self.base = self.end
+        self._count(-self.used)
+        if self._exists:
+            self._exists = False
             try:
-                self._path.unlink(missing_ok=True)
-            except OSError as exc:  # the next start tries again
-                self._home.complain(exc)
+                os.unlink(self._path)  # noqa: PTH108  # a Path for each stream costs more than this
+            except OSError as exc:  # found at the next start, and removed then
+                log.warning("%s cannot be removed: %s", self._path, exc.strerror)
 
-    def _open(self) -> None:
+    def find(self, *, whole: bool) -> None:
+        """Read what an earlier process left in the file. Raises DataDirUnwritable, OSError.
+
+        Not *whole* is what the kernel was not alive long enough to write: where its pages are
+        missing, the file has a hole, and what is behind that does not count.
+        """
+        self.writable, self._exists = False, True
+        with self._descriptor() as fd:
+            head = os.pread(fd, _HEAD.size, 0)
+            if len(head) < _HEAD.size or not head.strip(b"\0"):
+                return  # the power went before anything was written
+            if not head.startswith(VERSION):
+                msg = (
+                    f"{self._path} is not a spool file of this version; move it away to go on, "
+                    "and output that is not stored yet is lost"
+                )
+                raise DataDirUnwritable(msg)
+            base = _HEAD.unpack(head)[3]
+            if head != self._head(base):
+                log.warning("%s is damaged; what it holds is lost", self._path)
+                return
+            size = os.fstat(fd).st_size
+            if not whole and size > DATA_AT + base:
+                with contextlib.suppress(OSError):  # not every file system can tell
+                    size = os.lseek(fd, DATA_AT + base, os.SEEK_HOLE)
+        self.base, self.end = base, max(base, size - DATA_AT)
+        self._count(self.end - self.base)
+
+    def _head(self, base: int) -> bytes:
+        facts = (VERSION, self._run.encode(), self._stream.encode(), base)
+        plain = _HEAD.pack(*facts, 0)
+        return _HEAD.pack(*facts, zlib.crc32(plain))
+
+    def _count(self, size: int) -> None:
+        self.used += size
+        self._files.budget.count(disk=size)
+
+    @contextmanager
+    def _descriptor(self) -> Iterator[int]:
         if self._fd >= 0:
+            yield self._fd
             return
-        flags = os.O_RDWR | os.O_CLOEXEC
-        if self._there:
-            self._fd = os.open(self._path, flags)
-            return
-        self._fd = os.open(self._path, flags | os.O_CREAT | os.O_TRUNC, 0o600)
-        self._there = True
-        os.pwrite(self._fd, _HEAD.pack(_VERSION, 0), 0)
+        fd = self._files.reopen(self._path)
+        try:
+            yield fd
+        finally:
+            self._files.release(fd)
 
-    def _charge(self, size: int) -> None:
-        self._taken += size
-        self._home.used += size
+
+class SpoolDir:
+    """The directory of these files, and what is known of its disk."""
+
+    def __init__(self, directory: Path, budget: Budget) -> None:
+        self.directory = directory
+        self.budget = budget
+        self._causes: set[int] = set()  # why the disk fails, as far as it was said
+        # Files that were closed must be readable when there is no descriptor left.
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def shut(self) -> None:
+        """Give the last descriptor up."""
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+
+    @property
+    def free(self) -> int:
+        """Bytes of output that can be taken in before programs have to wait."""
+        memory = self.budget.free_memory
+        if self._causes or not self.budget.limits.spool_disk_bytes:
+            return memory
+        try:
+            disk = os.statvfs(self.directory if self.directory.exists() else self.directory.parent)
+        except OSError:
+            return memory
+        return min(self.budget.free_disk, disk.f_bavail * disk.f_frsize + memory)
+
+    def file(self, run: RunId, stream: StreamName) -> SpoolFile | None:
+        """The file of a stream that begins; None where output is to stay in memory."""
+        return SpoolFile(self, run, stream) if self.budget.limits.spool_disk_bytes else None
+
+    def find(self, runs: Mapping[RunId, bool]) -> dict[RunId, dict[StreamName, SpoolFile]]:
+        """Find what an earlier process left of *runs*, and remove what is of any other run.
+
+        *runs* says of each whether the host has been up since. Raises DataDirUnwritable.
+        """
+        found: dict[RunId, dict[StreamName, SpoolFile]] = {}
+        for path in list(self._paths()):
+            run, stream = RunId(path.stem), StreamName(path.suffix[1:])
+            if run not in runs:
+                with contextlib.suppress(OSError):  # the next start will try again
+                    path.unlink()
+                continue
+            file = SpoolFile(self, run, stream)
+            try:
+                file.find(whole=runs[run])
+            except OSError as exc:
+                log.warning("%s cannot be read; what it holds is lost: %s", path, exc.strerror)
+            found.setdefault(run, {})[stream] = file
+        return found
+
+    def _paths(self) -> Iterator[Path]:
+        with contextlib.suppress(FileNotFoundError):
+            for path in self.directory.iterdir():
+                if is_id("run", path.stem) and path.suffix[1:] in set(StreamName):
+                    yield path
+
+    def failed(self, exc: OSError) -> None:
+        """Say that the disk fails, once for each cause."""
+        cause = exc.errno or 0
+        if cause not in self._causes:
+            self._causes.add(cause)
+            told = "output that it does not take is in memory only, and gone if the agent dies"
+            log.warning("the spool %s fails: %s; %s", self.directory, exc.strerror, told)
+
+    def works(self) -> None:
+        """A new file was written."""
+        if self._causes:
+            self._causes.clear()
+            log.info("the spool %s can be written again", self.directory)
+
+    def create(self, path: str) -> int:
+        """Open a new file for a stream. Raises OSError."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            self.directory.mkdir(mode=0o700, exist_ok=True)
+            return os.open(path, flags, 0o600)
+
+    def reopen(self, path: str) -> int:
+        """Open a file that is there, with the last descriptor if need be. Raises OSError."""
+        flags = os.O_RDWR | os.O_CLOEXEC
+        try:
+            return os.open(path, flags)
+        except OSError as exc:
+            if exc.errno not in {errno.EMFILE, errno.ENFILE}:
+                raise
+        self.shut()
+        return os.open(path, flags)
+
+    def release(self, fd: int) -> None:
+        """Close what `reopen` opened."""
+        os.close(fd)
+        if self._spare < 0:
+            with contextlib.suppress(OSError):
+                self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+class _Fallocate(Protocol):
+    def __call__(self, fd: int, mode: int, offset: int, size: int, /) -> int: ...
+
+
+@cache
+def _fallocate() -> _Fallocate:
+    import ctypes  # noqa: PLC0415  # only long output pays for it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    call = libc.fallocate64 if hasattr(libc, "fallocate64") else libc.fallocate
+    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return call
+
+
+def punch(fd: int, offset: int, size: int) -> bool:
+    """Give the blocks of a range back and leave a hole (fallocate(2)); False where none can be."""
+    keep_size, punch_hole = 0x01, 0x02
+    return _fallocate()(fd, keep_size | punch_hole, offset, size) == 0

@@ -86,16 +86,16 @@ class AgentLimits:
     """The numbers an agent lives by."""
 
     runs: int = 64  # at once; more are refused
-    spool_bytes: int = 2 * MIB  # of one stream, not yet stored, in memory beside the disk
+    spool_bytes: int = 2 * MIB  # of one stream, not yet stored, in memory
     spool_total_bytes: int = 32 * MIB  # of all streams; then each has only the reserve
-    spool_disk_bytes: int = 1 * GIB  # of all streams, on disk; none has more than what is free
-    spool_reserve_bytes: int = 64 * KIB
+    spool_reserve_bytes: int = 64 * KIB  # of one stream, in memory and on disk
+    spool_disk_bytes: int = 1 * GIB  # of all streams; no stream has more than it leaves
     chunk_bytes: int = 256 * KIB  # one frame of output
     tail_bytes: int = 256 * KIB  # of one stream, kept after a cut
     drain_s: float = 5.0  # a pipe that somebody holds after the leader ended
     kill_grace_s: float = 5.0
-    journal_bytes: int = 4 * MIB  # allocated ahead
-    ended_memory_s: float = 10 * 86_400.0  # ended ids; longer than the longest queue TTL
+    journal_bytes: int = 4 * MIB  # each of its two files, allocated ahead
+    ended_runs: int = 100_000  # ids that are remembered; older ones are never started
     connect_s: float = 10.0
     backoff_first_s: float = 0.5
     backoff_cap_s: float = 10.0

@@ -1,29 +1,18 @@
 """What an agent does with orders: at most once, in its own order, told until it is settled."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
-from shutil import copytree
 
 import pytest
 
-from farhand.agent.executor import Executor, Resolved
-from farhand.agent.journal import Journal
-from farhand.agent.scripts import ScriptFiles
-from farhand.agent.spoolfile import SpoolDir
-from farhand.domain.ids import RunId
 from farhand.domain.job import Argv, CommandCall, JobSpec, Script
-from farhand.domain.limits import AGENT_DEFAULTS, KIB, AgentLimits
+from farhand.domain.limits import AGENT_DEFAULTS, KIB
 from farhand.domain.messages import (
     Ack,
     CancelRun,
-    FromAgent,
     HeldState,
     Output,
-    Resume,
     RunAccepted,
     RunEnded,
     RunRefused,
@@ -33,98 +22,12 @@ from farhand.domain.messages import (
     Stop,
 )
 from farhand.domain.output import StreamName
-from farhand.domain.policy import AgentPolicy
 from farhand.domain.run import RunState, Why
-from farhand.errors import InvalidParameter, UnknownCommand
 from farhand.ports import Launch
-from farhand.testing import ManualClock, settle
+from farhand.testing import settle
 from farhand.testing.launcher import FakeLaunched, FakeLauncher, FakeProcess
+from tests.unit.agent.workbench import OTHER, PLENTY, RUN, bench
 from tests.until import until
-
-RUN = RunId("run_01h455vb4pex5vsknk084sn02q")
-OTHER = RunId("run_01h455vb4pex5vsknk084sn02r")
-PLENTY = 1 << 40
-BOTH = {StreamName.STDOUT: 0, StreamName.STDERR: 0}
-UP_TO = dict.fromkeys(StreamName, PLENTY)
-
-
-async def talk(process: FakeProcess) -> int:
-    """Print something and stay."""
-    await process.print(b"so far")
-    return await process.block()
-
-
-class Catalogue:
-    """Knows `date` and refuses a parameter."""
-
-    def resolve(self, call: CommandCall) -> Resolved:
-        if call.ident != "date":
-            raise UnknownCommand(f"no {call.ident}")
-        if call.params:
-            raise InvalidParameter("date takes none")
-        return Resolved(argv=("echo", "today"))
-
-
-@dataclass
-class Bench:
-    """An executor and everything it said so far."""
-
-    executor: Executor
-    journal: Journal
-    launcher: FakeLauncher
-    said: list[FromAgent] = field(default_factory=list)
-
-    def start(self, *argv: str, run: RunId = RUN, grant: int = PLENTY, **spec: object) -> None:
-        order = JobSpec(what=Argv(argv or ("true",)))
-        self.executor.handle(StartRun(run=run, spec=replace(order, **spec), grant=grant))  # type: ignore[arg-type]
-
-    async def heard(self, kind: type, *, within_s: float = 5.0) -> FromAgent:
-        """Collect until a frame of this kind was said."""
-        async with asyncio.timeout(within_s):
-            while True:
-                self.said += self.executor.collect(1 << 20)
-                for frame in self.said:
-                    if isinstance(frame, kind):
-                        return frame
-                await asyncio.sleep(0.001)
-
-    def output(self, stream: StreamName = StreamName.STDOUT) -> bytes:
-        return b"".join(
-            frame.chunk.data
-            for frame in self.said
-            if isinstance(frame, Output) and frame.chunk.stream is stream
-        )
-
-
-@asynccontextmanager
-async def bench(
-    path: Path,
-    *,
-    launcher: FakeLauncher | None = None,
-    allow: tuple[str, ...] = ("argv", "script", "cwd"),
-    limits: AgentLimits = AGENT_DEFAULTS,
-) -> AsyncIterator[Bench]:
-    journal = Journal.open(path / "journal", size=64 * KIB, keep_s=1e9, now=0.0)
-    launcher = launcher or FakeLauncher()
-    try:
-        async with (
-            launcher,
-            Executor(
-                launcher=launcher,
-                catalogue=Catalogue(),
-                policy=AgentPolicy.of(allow),
-                journal=journal,
-                spools=SpoolDir(path / "spool", limits.spool_disk_bytes),
-                scripts=ScriptFiles(path / "scripts"),
-                clock=ManualClock(),
-                limits=limits,
-                env={"PATH": "/bin"},
-                boot_id="boot",
-            ) as executor,
-        ):
-            yield Bench(executor, journal, launcher)
-    finally:
-        journal.close()
 
 
 async def test_a_run_is_accepted_started_heard_and_ended_in_this_order(tmp_path: Path) -> None:
@@ -299,10 +202,7 @@ async def test_a_stream_beyond_its_limit_keeps_head_and_tail_and_names_the_cut(
         assert (26, 10, 5, 16) == (told.total, told.kept, told.cut_at, told.cut_bytes)
 
 
-@pytest.mark.parametrize(("disk", "most"), [(0, 64), (300 * KIB, 64 + 300)])
-async def test_a_program_waits_when_neither_memory_nor_disk_has_room(
-    tmp_path: Path, disk: int, most: int
-) -> None:
+async def test_a_program_waits_when_its_output_is_not_stored(tmp_path: Path) -> None:
     printed: list[int] = []
 
     async def chatter(process: FakeProcess) -> int:
@@ -311,13 +211,7 @@ async def test_a_program_waits_when_neither_memory_nor_disk_has_room(
             printed.append(1)
         return 0
 
-    limits = replace(
-        AGENT_DEFAULTS,
-        spool_bytes=64 * KIB,
-        spool_total_bytes=64 * KIB,
-        spool_reserve_bytes=KIB,
-        spool_disk_bytes=disk,
-    )
+    limits = replace(AGENT_DEFAULTS, spool_disk_bytes=128 * KIB, spool_reserve_bytes=KIB)
     launcher = FakeLauncher({"chatter": chatter})
     async with bench(tmp_path, launcher=launcher, limits=limits) as it:
         it.start("chatter", grant=0)
@@ -334,7 +228,7 @@ async def test_a_program_waits_when_neither_memory_nor_disk_has_room(
                 it.executor.handle(Ack(RUN, StreamName.STDOUT, kept, PLENTY))
                 await asyncio.sleep(0)
 
-        assert stuck <= (most + 64 + 32) // 16
+        assert stuck <= (64 + 64 + 32) // 16
         assert 64 * 16 * KIB == kept
 
 
@@ -342,28 +236,37 @@ async def test_after_a_reconnect_nothing_is_said_before_the_controller_asks(tmp_
     async with bench(tmp_path) as it:
         it.start("echo", "hello")
         await it.heard(RunEnded)
-        (held,) = it.executor.held()
-        assert (HeldState.ENDED, 6) == (held.state, held.next_offsets[StreamName.STDOUT])
+        it.executor.held()
         assert [] == it.executor.collect(1 << 20)
 
-        offsets = {StreamName.STDOUT: 2, StreamName.STDERR: 0}
-        it.said.clear()
-        up_to = dict.fromkeys(StreamName, PLENTY)
-        it.executor.handle(Resume(RUN, offsets, up_to))
+        held = it.reconnect(stdout=2)
         await it.heard(RunEnded)
 
+        assert (HeldState.ENDED, 6) == (held.state, held.next_offsets[StreamName.STDOUT])
         assert b"llo\n" == it.output()
         assert isinstance(it.said[0], RunStarted)
 
 
-async def test_acknowledged_bytes_are_not_held_any_more(tmp_path: Path) -> None:
+async def test_acknowledged_bytes_are_not_held_in_memory_any_more(tmp_path: Path) -> None:
+    async with bench(tmp_path, limits=replace(AGENT_DEFAULTS, spool_disk_bytes=0)) as it:
+        it.start("echo", "hello")
+        await it.heard(RunEnded)
+        free = it.executor.free_bytes
+        it.executor.handle(Ack(RUN, StreamName.STDOUT, 6, PLENTY))
+
+        assert free + 6 == it.executor.free_bytes == AGENT_DEFAULTS.spool_total_bytes
+
+
+async def test_settled_output_is_not_on_disk_any_more(tmp_path: Path) -> None:
     async with bench(tmp_path) as it:
         it.start("echo", "hello")
         await it.heard(RunEnded)
-        before = it.executor.free_bytes
-        it.executor.handle(Ack(RUN, StreamName.STDOUT, 6, PLENTY))
+        free = it.executor.free_bytes
+        assert [f"{RUN}.stdout"] == [file.name for file in (tmp_path / "spool").iterdir()]
+        it.executor.handle(Settled(RUN))
 
-        assert before + 6 == it.executor.free_bytes
+        assert free + 6 == it.executor.free_bytes
+        assert [] == list((tmp_path / "spool").iterdir())
 
 
 async def test_a_settled_run_is_forgotten(tmp_path: Path) -> None:
@@ -388,120 +291,6 @@ async def test_a_run_that_is_not_known_to_the_controller_is_killed_and_forgotten
         assert [] == it.executor.held()
 
 
-async def test_leaving_kills_every_run_and_the_next_start_tells_how_they_ended(
-    tmp_path: Path,
-) -> None:
-    async with bench(tmp_path) as it:
-        it.start("sleep")
-        await it.heard(RunStarted)
-    async with bench(tmp_path) as it:
-        (held,) = it.executor.held()
-        it.executor.handle(Resume(RUN, BOTH, dict.fromkeys(StreamName, PLENTY)))
-        end = await it.heard(RunEnded)
-
-        assert HeldState.ENDED is held.state
-        assert isinstance(end, RunEnded)
-        assert Why.AGENT_STOPPED is end.ending.why
-
-
-async def test_a_crash_is_told_as_a_restart_and_what_was_left_is_swept(tmp_path: Path) -> None:
-    launcher = FakeLauncher()
-    async with bench(tmp_path) as it:
-        it.start("sleep")
-        await it.heard(RunStarted)
-        crashed = (tmp_path / "journal").read_bytes()
-    (tmp_path / "journal").write_bytes(crashed)
-    async with bench(tmp_path, launcher=launcher) as it:
-        it.executor.held()
-        it.executor.handle(Resume(RUN, BOTH, dict.fromkeys(StreamName, PLENTY)))
-        end = await it.heard(RunEnded)
-
-        assert isinstance(end, RunEnded)
-        assert Why.AGENT_RESTARTED is end.ending.why
-        assert "killed" in end.ending.message
-
-
-async def test_what_an_ended_run_printed_is_told_after_a_restart(tmp_path: Path) -> None:
-    text = bytes(range(256)) * 512
-    async with bench(tmp_path) as it:
-        it.start("cat", grant=1000, stdin=text)
-        await it.heard(RunStarted)
-        await until(lambda: it.journal.entries[RUN].state is HeldState.ENDED)
-    async with bench(tmp_path) as it:
-        (held,) = it.executor.held()
-        it.executor.handle(Resume(RUN, {**BOTH, StreamName.STDOUT: 700}, UP_TO))
-        end = await it.heard(RunEnded)
-
-        assert isinstance(end, RunEnded)
-        assert {StreamName.STDOUT: len(text), StreamName.STDERR: 0} == held.next_offsets
-        assert text[700:] == it.output()
-        assert (0, sha256(text).hexdigest()) == (
-            end.ending.exit_code,
-            end.ending.streams[StreamName.STDOUT].sha256_all,
-        )
-
-
-async def test_what_an_interrupted_run_had_printed_is_told_after_a_crash(tmp_path: Path) -> None:
-    crashed = tmp_path / "crashed"
-    async with bench(tmp_path, launcher=FakeLauncher({"talk": talk})) as it:
-        it.start("talk", grant=0)
-        await it.heard(RunStarted)
-        await until(lambda: any((tmp_path / "spool").glob("*.stdout")))
-        copytree(tmp_path, crashed)
-    async with bench(crashed) as it:
-        it.executor.held()
-        it.executor.handle(Resume(RUN, BOTH, UP_TO))
-        end = await it.heard(RunEnded)
-
-        assert isinstance(end, RunEnded)
-        assert b"so far" == it.output()
-        assert (Why.AGENT_RESTARTED, 6) == (
-            end.ending.why,
-            end.ending.streams[StreamName.STDOUT].kept,
-        )
-        assert "printed last may be missing" in end.ending.message
-
-
-async def test_an_interrupted_run_never_claims_less_than_what_is_stored(tmp_path: Path) -> None:
-    limits = replace(AGENT_DEFAULTS, spool_disk_bytes=0)
-    crashed = tmp_path / "crashed"
-    async with bench(tmp_path, limits=limits, launcher=FakeLauncher({"talk": talk})) as it:
-        it.start("talk")
-        await it.heard(Output)
-        copytree(tmp_path, crashed)
-    async with bench(crashed) as it:
-        it.executor.held()
-        it.executor.handle(Resume(RUN, {**BOTH, StreamName.STDOUT: 6}, UP_TO))
-        end = await it.heard(RunEnded)
-
-        assert isinstance(end, RunEnded)
-        assert 6 == end.ending.streams[StreamName.STDOUT].kept
-
-
-async def test_the_spool_of_a_settled_run_is_gone(tmp_path: Path) -> None:
-    async with bench(tmp_path) as it:
-        it.start("echo", "hi")
-        await it.heard(RunEnded)
-        there = [path.name for path in (tmp_path / "spool").iterdir()]
-        it.executor.handle(Settled(RUN))
-
-        assert [f"{RUN}.stdout"] == there
-        assert [] == list((tmp_path / "spool").iterdir())
-
-
-async def test_a_refusal_is_told_again_after_a_restart(tmp_path: Path) -> None:
-    async with bench(tmp_path, allow=()) as it:
-        it.start()
-        await it.heard(RunRefused)
-    async with bench(tmp_path) as it:
-        it.executor.held()
-        it.executor.handle(Resume(RUN, BOTH, dict.fromkeys(StreamName, PLENTY)))
-        refused = await it.heard(RunRefused)
-
-        assert isinstance(refused, RunRefused)
-        assert Why.POLICY is refused.why
-
-
 async def test_many_runs_share_a_message_fairly(tmp_path: Path) -> None:
     async def much(process: FakeProcess) -> int:
         await process.print(bytes(600 * KIB))
@@ -510,8 +299,8 @@ async def test_many_runs_share_a_message_fairly(tmp_path: Path) -> None:
     async with bench(tmp_path, launcher=FakeLauncher({"much": much})) as it:
         it.start("much")
         it.start("much", run=OTHER)
-        most = it.executor.free_bytes - 1200 * KIB
-        await until(lambda: it.executor.free_bytes <= most)
+        free = AGENT_DEFAULTS.spool_disk_bytes - 1200 * KIB
+        await until(lambda: it.executor.free_bytes <= free)
         frames = it.executor.collect(512 * KIB)
         sizes = {RUN: 0, OTHER: 0}
         for frame in frames:

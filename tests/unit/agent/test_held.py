@@ -1,10 +1,8 @@
 """What is told of a run, and in which order."""
 
-from pathlib import Path
-
+from farhand.agent.budget import Budget
 from farhand.agent.held import HeldEntry
-from farhand.agent.spool import Budget, Spool
-from farhand.agent.spoolfile import SpoolDir
+from farhand.agent.spool import Spool
 from farhand.domain.ids import RunId
 from farhand.domain.limits import AGENT_DEFAULTS
 from farhand.domain.messages import HeldState, Output, Resume, RunEnded, RunRefused, RunStarted
@@ -20,8 +18,7 @@ def _ended(text: bytes) -> HeldEntry:
     """A run that printed *text* and ended; nothing of it was told yet."""
     held = HeldEntry(RUN)
     held.pid, held.state = 7, HeldState.ENDED
-    disk, budget = SpoolDir(Path("nowhere"), 0), Budget(AGENT_DEFAULTS)
-    held.spools = {n: Spool(RUN, n, 1000, budget, disk.file(RUN, n)) for n in StreamName}
+    held.spools = {n: Spool(RUN, n, 1000, Budget(AGENT_DEFAULTS)) for n in StreamName}
     held.spools[StreamName.STDOUT].feed(text)
     streams = {name: spool.finish() for name, spool in held.spools.items()}
     held.ending = Ending(why=Why.EXIT, exit_code=0, streams=streams)

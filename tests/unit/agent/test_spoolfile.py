@@ -1,52 +1,256 @@
-"""Spool files: what was printed is there again after a crash, and a bad disk costs no byte."""
+"""Spool files: what was put is read, also by the next process; a failing disk is said once."""
 
-import asyncio
+import errno
 import logging
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from farhand.agent.spool import Budget, Spool
-from farhand.agent.spoolfile import SpoolDir, SpoolFile
+from farhand.agent.budget import Budget
+from farhand.agent.spoolfile import (
+    DATA_AT,
+    GIVE_BACK_BYTES,
+    SpoolDir,
+    SpoolFile,
+    punch,
+)
 from farhand.domain.ids import RunId
-from farhand.domain.limits import KIB, MIB, AgentLimits
-from farhand.domain.output import Chunk, StreamEnd, StreamName
+from farhand.domain.limits import AGENT_DEFAULTS, MIB, AgentLimits
+from farhand.domain.output import StreamName
 from farhand.errors import DataDirUnwritable
 
 RUN = RunId("run_01h455vb4pex5vsknk084sn02q")
 OTHER = RunId("run_01h455vb4pex5vsknk084sn02r")
 OUT = StreamName.STDOUT
-LIMITS = AgentLimits(
-    spool_bytes=40, spool_total_bytes=100, spool_reserve_bytes=8, spool_disk_bytes=MIB
-)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> SpoolDir:
-    made = SpoolDir(tmp_path / "spool", 10 * MIB)
-    made.begin(())
-    return made
-
-
-def again(disk: SpoolDir, path: Path) -> SpoolFile:
-    """What the next process of the agent finds."""
-    del disk  # its memory is gone
-    fresh = SpoolDir(path / "spool", 10 * MIB)
-    fresh.begin((RUN,))
-    return fresh.found(RUN, OUT)
 
 
 @contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file of this process grows beyond *size*: what a full disk does."""
+def opened(path: Path, limits: AgentLimits = AGENT_DEFAULTS) -> Iterator[SpoolDir]:
+    files = SpoolDir(path / "spool", Budget(limits))
+    try:
+        yield files
+    finally:
+        files.shut()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[SpoolDir]:
+    with opened(tmp_path) as made:
+        yield made
+
+
+def put(files: SpoolDir, *data: bytes, run: RunId = RUN, stream: StreamName = OUT) -> SpoolFile:
+    file = files.file(run, stream)
+    assert file is not None
+    assert all(map(file.put, data))
+    return file
+
+
+def path(files: SpoolDir, run: RunId = RUN, stream: StreamName = OUT) -> Path:
+    return files.directory / f"{run}.{stream}"
+
+
+def found(files: SpoolDir, *, whole: bool = True) -> SpoolFile:
+    return files.find({RUN: whole})[RUN][OUT]
+
+
+# --- there and back -----------------------------------------------------------------------
+
+
+def test_a_file_is_made_with_the_first_byte_for_its_user_alone(files: SpoolDir) -> None:
+    file = files.file(RUN, OUT)
+    assert not files.directory.exists()
+    assert file is not None
+    file.put(b"x")
+
+    modes = [each.stat().st_mode & 0o777 for each in (files.directory, path(files))]
+    assert [0o700, 0o600] == modes
+
+
+def test_what_was_put_is_read_at_its_number(files: SpoolDir) -> None:
+    file = put(files, b"abc", b"defg")
+
+    assert [b"abcdefg", b"cd", b"g", b""] == [
+        file.read(0, 100),
+        file.read(2, 2),
+        file.read(6, 9),
+        file.read(7, 1),
+    ]
+    assert b"abcdefg" == path(files).read_bytes()[DATA_AT:]
+
+
+def test_a_closed_file_can_still_be_read(files: SpoolDir) -> None:
+    file = put(files, b"abc")
+    file.close()
+
+    assert b"abc" == file.read(0, 3)
+
+
+def test_the_next_process_finds_it(files: SpoolDir) -> None:
+    put(files, b"abc", b"def")
+    with opened(files.directory.parent) as again:
+        file = found(again)
+
+        assert (0, 6, b"abcdef") == (file.base, file.end, file.read(0, 10))
+        assert 6 == again.budget.disk
+        assert not file.put(b"more")
+
+
+def test_the_head_has_not_changed(files: SpoolDir) -> None:
+    put(files, b"")
+    head = path(files).read_bytes()
+
+    assert 128 == len(head)
+    assert (
+        b"farhand spool 1\n" + RUN.encode() + b"\0\0stdout\0\0" + bytes(8) + b"e\xf6.\x83"
+    ) == head[:68]
+
+
+# --- giving back --------------------------------------------------------------------------
+
+
+def test_when_all_is_stored_the_file_is_cut_to_its_head_and_numbers_go_on(
+    files: SpoolDir,
+) -> None:
+    file = put(files, b"abc")
+    file.give_back(3, least=1)
+    assert DATA_AT == path(files).stat().st_size
+    file.put(b"def")
+
+    assert (b"", b"def") == (file.read(2, 1), file.read(3, 3))
+    assert (3, 3) == (file.used, files.budget.disk)
+    again = found(files)
+    assert (3, 6, b"def") == (again.base, again.end, again.read(3, 9))
+
+
+def test_a_little_is_not_worth_giving_back(files: SpoolDir) -> None:
+    file = put(files, bytes(GIVE_BACK_BYTES))
+    file.give_back(GIVE_BACK_BYTES - 1)
+    assert 0 == file.base
+    file.give_back(GIVE_BACK_BYTES)
+
+    assert GIVE_BACK_BYTES == file.base
+
+
+def test_the_stored_part_of_a_long_file_is_a_hole(files: SpoolDir) -> None:
+    file = put(files, *[b"x" * MIB] * 4)
+    before = path(files).stat().st_blocks
+    file.give_back(3 * MIB)
+    after = path(files).stat().st_blocks
+
+    assert before - after >= 2 * MIB // 512
+    assert (MIB, b"x") == (file.used, file.read(3 * MIB, 1))
+    again = found(files, whole=False)
+    assert (3 * MIB, 4 * MIB) == (again.base, again.end)
+
+
+def test_where_no_hole_can_be_the_place_stays_taken_until_all_is_stored(
+    files: SpoolDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farhand.agent.spoolfile.punch", lambda *_: False)
+    file = put(files, bytes(MIB), bytes(MIB))
+    file.give_back(MIB)
+    assert 2 * MIB == files.budget.disk
+    file.give_back(2 * MIB)
+
+    assert 0 == files.budget.disk
+
+
+def test_a_descriptor_without_holes_says_so() -> None:
+    fd = os.open(os.devnull, os.O_RDWR)
+    try:
+        assert not punch(fd, 0, 4096)
+    finally:
+        os.close(fd)
+
+
+def test_a_removed_file_is_gone_and_its_place_is_free(files: SpoolDir) -> None:
+    file = put(files, b"abc")
+    file.remove()
+    file.remove()
+
+    assert not path(files).exists()
+    assert (0, b"", False) == (files.budget.disk, file.read(0, 3), file.put(b"x"))
+
+
+# --- what is found ------------------------------------------------------------------------
+
+
+def test_only_files_of_runs_that_are_held_are_kept(files: SpoolDir) -> None:
+    put(files, b"abc")
+    put(files, b"abc", run=OTHER, stream=StreamName.STDERR)
+    (files.directory / "notes").touch()
+    (files.directory / f"{RUN}.script").touch()
+    held = files.find({RUN: True})
+
+    assert {RUN: [OUT]} == {run: list(streams) for run, streams in held.items()}
+    assert {f"{RUN}.stdout", "notes", f"{RUN}.script"} == {
+        each.name for each in files.directory.iterdir()
+    }
+
+
+def test_no_directory_holds_nothing(files: SpoolDir) -> None:
+    assert {} == files.find({RUN: True})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        bytes(5),
+        b"farhand spo",
+        bytes(5000),
+        b"farhand spool 1\n",
+        b"farhand spool 1\n" + bytes(5000),
+    ],
+)
+def test_a_file_that_never_got_its_head_holds_nothing(files: SpoolDir, content: bytes) -> None:
+    put(files, b"abc").close()
+    path(files).write_bytes(content)
+    file = found(files)
+
+    assert (0, 0) == (file.base, file.end)
+    file.remove()
+    assert not path(files).exists()
+
+
+def test_a_file_of_another_run_holds_nothing(files: SpoolDir) -> None:
+    put(files, b"abc", run=OTHER).close()
+    path(files, OTHER).rename(path(files))
+
+    assert 0 == found(files).end
+
+
+@pytest.mark.parametrize("content", [b"farhand spool 2\n" + bytes(200), b"hello, world" * 20])
+def test_a_file_of_another_version_says_what_to_do_and_is_left_alone(
+    files: SpoolDir, content: bytes
+) -> None:
+    put(files, b"abc").close()
+    path(files).write_bytes(content)
+    with pytest.raises(DataDirUnwritable, match="move it away to go on"):
+        files.find({RUN: True})
+
+    assert content == path(files).read_bytes()
+
+
+def test_behind_a_hole_that_the_power_left_nothing_counts(files: SpoolDir) -> None:
+    put(files, b"x" * MIB).close()
+    os.truncate(path(files), DATA_AT + 2 * MIB)
+
+    assert MIB <= found(files, whole=False).end < MIB + 4096
+    assert 2 * MIB == found(files, whole=True).end
+
+
+# --- a disk that fails --------------------------------------------------------------------
+
+
+@contextmanager
+def file_size_at_most(size: int) -> Iterator[None]:
+    """The kernel writes up to this size and no further, as on a disk that gets full."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -55,292 +259,139 @@ def full_disk(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-# --- files --------------------------------------------------------------------------------
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Every descriptor is in use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+    taken = []
+    try:
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_what_was_written_is_there_for_the_next_process(disk: SpoolDir, tmp_path: Path) -> None:
-    file = disk.file(RUN, OUT)
-    file.write(0, b"abc")
-    file.write(3, b"def")
-    found = again(disk, tmp_path)
-
-    assert (0, 6, b"bcdef") == (found.base, found.end, found.read(1, 100))
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
 
 
-def test_a_stream_that_printed_nothing_has_no_file(disk: SpoolDir, tmp_path: Path) -> None:
-    disk.file(RUN, OUT).rest()
+def test_a_write_of_which_the_disk_took_a_part_counts_as_none(files: SpoolDir) -> None:
+    file = put(files, b"abc")
+    with file_size_at_most(DATA_AT + 5):
+        assert not file.put(b"defg")
 
-    assert [] == list((tmp_path / "spool").iterdir())
-    assert 0 == again(disk, tmp_path).end
-
-
-def test_only_its_owner_may_read_what_was_printed(disk: SpoolDir, tmp_path: Path) -> None:
-    disk.file(RUN, OUT).write(0, b"secret")
-    (path,) = (tmp_path / "spool").iterdir()
-
-    assert (0o700, 0o600) == (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777)
+    assert not file.put(b"h")
+    assert (3, 3, b"abc") == (file.end, files.budget.disk, file.read(0, 9))
 
 
-def test_what_is_stored_gives_its_disk_back_and_its_offsets_stay(
-    disk: SpoolDir, tmp_path: Path
+def test_a_file_that_could_not_begin_leaves_none(files: SpoolDir) -> None:
+    file = files.file(RUN, OUT)
+    assert file is not None
+    with file_size_at_most(DATA_AT + 2):
+        assert not file.put(b"abc")
+
+    assert [] == list(files.directory.iterdir())
+    assert 0 == files.budget.disk
+
+
+def test_each_cause_is_said_once_until_a_file_can_be_written_again(
+    files: SpoolDir, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file, much = disk.file(RUN, OUT), bytes(2 * MIB)
-    file.write(0, much)
-    file.give_back(2 * MIB)
-    file.write(2 * MIB, b"more")
-    (path,) = (tmp_path / "spool").iterdir()
-    found = again(disk, tmp_path)
+    def fail() -> None:
+        with file_size_at_most(0):
+            for _ in range(3):
+                file = files.file(RUN, OUT)
+                assert file is not None
+                assert not file.put(b"abc")
 
-    assert path.stat().st_blocks * 512 < 100 * KIB
-    assert 4 == disk.used
-    assert (2 * MIB, b"", b"more") == (found.base, found.read(0, 10), found.read(2 * MIB, 10))
+    fail()
+    assert ["File too large"] == [told.split(": ")[1].split(";")[0] for told in warnings(caplog)]
+    put(files, b"abc")
+    fail()
 
-
-def test_what_is_not_all_stored_stays(disk: SpoolDir) -> None:
-    file = disk.file(RUN, OUT)
-    file.write(0, bytes(2 * MIB))
-
-    assert not file.give_back(2 * MIB - 1)
-    assert b"\0" == file.read(2 * MIB - 1, 10)
+    assert 2 == len(warnings(caplog))
 
 
-def test_a_removed_file_is_gone_and_counts_no_more(disk: SpoolDir, tmp_path: Path) -> None:
-    file = disk.file(RUN, OUT)
-    file.write(0, b"abc")
-    file.remove()
-    file.remove()
-
-    assert ([], 0) == (list((tmp_path / "spool").iterdir()), disk.used)
-
-
-def test_files_of_runs_that_nobody_holds_are_removed_at_the_start(
-    disk: SpoolDir, tmp_path: Path
+def test_without_descriptors_output_stays_in_memory_and_what_is_filed_can_be_read(
+    files: SpoolDir, caplog: pytest.LogCaptureFixture
 ) -> None:
-    disk.file(RUN, OUT).write(0, b"abc")
-    disk.file(OTHER, OUT).write(0, b"abc")
-    SpoolDir(tmp_path / "spool", MIB).begin((RUN,))
+    filed = put(files, b"abc")
+    filed.close()
+    fresh = files.file(OTHER, OUT)
+    assert fresh is not None
+    with no_descriptors():
+        taken = fresh.put(b"abc")
+        text = [filed.read(0, 3) for _ in range(3)]
 
-    assert [f"{RUN}.stdout"] == [path.name for path in (tmp_path / "spool").iterdir()]
+    assert (False, [b"abc"] * 3) == (taken, text)
+    assert 1 == len(warnings(caplog))
 
 
-def test_a_file_of_another_version_is_refused_with_what_to_do(
-    disk: SpoolDir, tmp_path: Path
+@pytest.mark.parametrize("size", [0, 10])
+def test_a_file_that_lost_its_bytes_is_read_as_a_loss(files: SpoolDir, size: int) -> None:
+    file = put(files, b"abc")
+    os.truncate(path(files), size)
+
+    assert b"" == file.read(0, 3)
+
+
+def test_a_directory_that_is_gone_is_made_again(files: SpoolDir) -> None:
+    put(files, b"abc").remove()
+    files.directory.rmdir()
+
+    assert b"abc" == put(files, b"abc").read(0, 3)
+
+
+# --- free ---------------------------------------------------------------------------------
+
+MEMORY = AGENT_DEFAULTS.spool_total_bytes
+BOUND = AGENT_DEFAULTS.spool_disk_bytes
+
+
+def fill_memory(files: SpoolDir) -> None:
+    files.budget.count(memory=MIB)
+
+
+def fail(files: SpoolDir) -> None:
+    files.failed(OSError(errno.ENOSPC, "full"))
+
+
+def fill_disk(files: SpoolDir) -> None:
+    files.budget.count(disk=MIB)
+
+
+@pytest.mark.parametrize(
+    ("done", "free"),
+    [
+        ([], BOUND),
+        ([fill_memory], BOUND),
+        ([fill_disk], BOUND - MIB),
+        ([fail], MEMORY),
+        ([fail, fill_memory], MEMORY - MIB),
+    ],
+)
+def test_free_is_what_can_be_taken_in_before_programs_wait(
+    files: SpoolDir, done: list[Callable[[SpoolDir], None]], free: int
 ) -> None:
-    (tmp_path / "spool" / f"{RUN}.stdout").write_bytes(b"farhand spool 9\n".ljust(50, b"\0"))
+    for each in done:
+        each(files)
 
-    with pytest.raises(DataDirUnwritable, match="move it away to start anew"):
-        again(disk, tmp_path)
-
-
-@pytest.mark.parametrize("size", [0, 1, 31])
-def test_a_file_that_was_just_being_made_is_empty(
-    disk: SpoolDir, tmp_path: Path, size: int
-) -> None:
-    disk.file(RUN, OUT).write(0, b"abc")
-    os.truncate(tmp_path / "spool" / f"{RUN}.stdout", size)
-
-    assert 0 == again(disk, tmp_path).end
+    assert free == files.free
 
 
-def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "spool").write_text("a file")
-
-    with pytest.raises(DataDirUnwritable, match="cannot be used"):
-        SpoolDir(tmp_path / "spool", MIB).begin(())
-
-
-def test_no_stream_takes_what_it_does_not_leave_to_the_others(tmp_path: Path) -> None:
-    disk = SpoolDir(tmp_path / "spool", 100)
-    disk.begin(())
-    one, other = disk.file(RUN, OUT), disk.file(OTHER, OUT)
-    one.write(0, bytes(50))
-    rooms = [one.has_room, other.has_room]
-    other.write(0, bytes(20))
-
-    assert [False, True, True] == [*rooms, other.has_room]
+def test_a_disk_that_is_nearly_full_has_no_more_than_it_has(tmp_path: Path) -> None:
+    limits = AgentLimits(spool_disk_bytes=1 << 60)
+    with opened(tmp_path, limits) as files:
+        assert MEMORY < files.free < 1 << 50
 
 
-# --- disks that fail ----------------------------------------------------------------------
-
-
-def stream(disk: SpoolDir, limits: AgentLimits = LIMITS) -> Spool:
-    made = Spool(RUN, OUT, 1 << 20, Budget(limits), disk.file(RUN, OUT))
-    made.up_to = 1 << 20
-    return made
-
-
-def everything(spool: Spool) -> bytes:
-    found = b""
-    while (chunk := spool.take(7)) is not None:
-        assert len(found) == chunk.offset
-        found += chunk.data
-    return found
-
-
-def test_what_memory_has_no_room_for_is_read_back_from_disk(disk: SpoolDir) -> None:
-    out = stream(disk)
-    text = bytes(range(250))
-    for at in range(0, 250, 10):
-        out.feed(text[at : at + 10])
-
-    assert text == everything(out)
-
-
-def test_on_a_full_disk_a_stream_goes_on_in_memory(
-    disk: SpoolDir, caplog: pytest.LogCaptureFixture
-) -> None:
-    out = stream(disk)
-    text = bytes(range(200))
-    with full_disk(100), caplog.at_level(logging.WARNING):
-        for at in range(0, 200, 10):
-            out.feed(text[at : at + 10])
-
-    assert text == everything(out)
-    assert 1 == len(caplog.records)
-    assert "it is held in memory" in caplog.text
-
-
-async def test_on_a_full_disk_a_program_waits_when_memory_is_full(disk: SpoolDir) -> None:
-    out = stream(disk)
-    with full_disk(0):
-        out.feed(bytes(40))
-    async with asyncio.TaskGroup() as tasks:
-        waiting = tasks.create_task(out.room(), name="room")
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        out.acknowledge(40, 100)
-
-    assert waiting.done()
-
-
-def test_the_next_stream_tries_the_disk_again(disk: SpoolDir) -> None:
-    with full_disk(0):
-        stream(disk).feed(b"abc")
-    other = disk.file(OTHER, OUT)
-
-    assert other.write(0, b"abc")
-
-
-def test_bytes_that_the_disk_does_not_give_back_are_left_out_and_the_end_still_comes(
-    disk: SpoolDir, tmp_path: Path
-) -> None:
-    out = stream(disk)
-    for _ in range(10):
-        out.feed(bytes(10))
-    os.truncate(tmp_path / "spool" / f"{RUN}.stdout", 32 + 60)
-    out.acknowledge(0, 1 << 20)
-    out.finish()
-    sizes = []
-    while (chunk := out.take(100)) is not None:
-        sizes.append(len(chunk.data))
-
-    assert out.told
-    assert 60 == sum(sizes)
-
-
-def test_a_resume_below_what_is_still_here_ends_at_once(disk: SpoolDir) -> None:
-    """The controller was put back to an older state: what it asks for is stored nowhere."""
-    out = Spool(RUN, OUT, 4 * MIB, Budget(LIMITS), disk.file(RUN, OUT))
-    out.feed(bytes(2 * MIB))
-    out.acknowledge(out.next_offset, 0)
-    out.finish()
-    out.mute()
-    out.resume(5, 1 << 40)
-
-    assert (None, True) == (out.take(100), out.told)
-
-
-# --- coming back --------------------------------------------------------------------------
-
-
-def recovered(disk: SpoolDir, path: Path, end: StreamEnd | None) -> Spool:
-    spool = Spool.recovered(RUN, OUT, end, Budget(LIMITS), again(disk, path))
-    spool.resume(0, 1 << 20)
-    return spool
-
-
-def test_an_interrupted_stream_ends_where_its_file_ends(disk: SpoolDir, tmp_path: Path) -> None:
-    stream(disk).feed(b"abcdef")
-    out = recovered(disk, tmp_path, None)
-    end = out.finish()
-
-    assert b"abcdef" == everything(out)
-    assert StreamEnd(total=6, kept=6) == end
-
-
-def test_a_stream_of_which_more_is_stored_than_on_disk_ends_where_the_store_ends(
-    disk: SpoolDir, tmp_path: Path
-) -> None:
-    stream(disk).feed(b"abc")
-    out = recovered(disk, tmp_path, None)
-    out.finish()
-    out.resume(5, 1 << 20)
-
-    assert (StreamEnd(total=5, kept=5), True) == (out.end, out.told)
-
-
-class Crashes(RuleBasedStateMachine):
-    """One stream on disk whose agent is killed at any moment, against what was printed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.home = TemporaryDirectory()
-        self.path = Path(self.home.name)
-        self.disk = SpoolDir(self.path / "spool", 10 * MIB)
-        self.disk.begin(())
-        self.out = stream(self.disk)
-        self.text = b""
-        self.stored = 0
-        self.interrupted = False
-
-    @rule(printed=st.binary(max_size=100) | st.just(bytes(600 * KIB)))
-    def print_some(self, printed: bytes) -> None:
-        if not self.interrupted and len(self.text) + len(printed) <= 800 * KIB:
-            self.out.feed(printed)
-            self.text += printed
-
-    @rule(most=st.sampled_from([1, 13, 10**6]))
-    def send_and_store(self, most: int) -> None:
-        chunk = self.out.take(most)
-        if chunk is not None:
-            assert Chunk(RUN, OUT, chunk.offset, self.text[chunk.offset : chunk.end]) == chunk
-            if chunk.offset <= self.stored:
-                self.stored = max(self.stored, chunk.end)
-            self.out.acknowledge(self.stored, 1 << 20)
-
-    @rule()
-    def send_and_lose(self) -> None:
-        self.out.take(50)
-
-    @rule()
-    def reconnect(self) -> None:
-        self.out.mute()
-        self.out.resume(self.stored, 1 << 20)
-
-    @rule()
-    def kill(self) -> None:
-        self.interrupted = True
-        self.disk = SpoolDir(self.path / "spool", 10 * MIB)
-        self.disk.begin((RUN,))
-        file = self.disk.found(RUN, OUT)
-        self.out = Spool.recovered(RUN, OUT, self.out.end, Budget(LIMITS), file)
-        self.out.resume(self.stored, 1 << 20)
-
-    @invariant()
-    def every_byte_is_numbered(self) -> None:
-        assert len(self.text) == self.out.next_offset
-
-    def teardown(self) -> None:
-        self.out.finish()
-        self.reconnect()
-        while (chunk := self.out.take(10**6)) is not None:
-            assert self.stored == chunk.offset
-            self.stored = chunk.end
-            self.out.acknowledge(self.stored, 1 << 20)
-        self.out.drop()
-        assert (len(self.text), 0) == (self.stored, self.disk.used)
-        self.home.cleanup()
-
-
-TestCrashes = Crashes.TestCase
-TestCrashes.settings = settings(max_examples=60, stateful_step_count=30)
+def test_no_place_on_disk_keeps_all_in_memory(tmp_path: Path) -> None:
+    with opened(tmp_path, AgentLimits(spool_disk_bytes=0)) as files:
+        assert files.file(RUN, OUT) is None
+        assert MEMORY == files.free
