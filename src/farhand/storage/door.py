@@ -8,7 +8,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from farhand.domain.job import Argv, CommandCall, Script, What
 from farhand.domain.limits import MIB
+from farhand.errors import Overloaded
 from farhand.ports import AddJob, Append, Outcome
 from farhand.storage.writer import Call
 
@@ -20,6 +22,8 @@ class Door:
     """Lets a call in when fewer than *changes* changes and *size* bytes are inside.
 
     One call may exceed both. A caller that leaves while it waits outside takes its call along.
+    New jobs do not wait outside, they are refused: their number has no other bound. Everybody else
+    has one: an agent's session waits for each of its calls, and sends no more than it was granted.
     """
 
     def __init__(self, *, changes: int = QUEUE_CHANGES, size: int = QUEUE_BYTES) -> None:
@@ -30,8 +34,29 @@ class Door:
         self._inside_changes = 0
         self._inside_bytes = 0
 
+    @property
+    def changes(self) -> int:
+        """How many changes are inside."""
+        return self._inside_changes
+
+    @property
+    def size(self) -> int:
+        """About how many bytes are inside."""
+        return self._inside_bytes
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait outside."""
+        return len(self._outside)
+
     async def pass_in(self, call: Call, submit: Callable[[Call], None]) -> Sequence[Outcome]:
-        """Hand *call* to *submit* when there is room; return its outcomes or raise its error."""
+        """Hand *call* to *submit* when there is room; return its outcomes or raise its error.
+
+        Raises Overloaded for a new job when there is none.
+        """
+        if (self._full or self._outside) and any(isinstance(it, AddJob) for it in call.changes):
+            msg = "more waits to be written than the store may hold; no job is taken meanwhile"
+            raise Overloaded(msg, bound="store_queue", limit=self._bytes)
         future: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
         self._futures[call] = future
         self._outside.append(call)
@@ -57,9 +82,13 @@ class Door:
                 future.set_exception(call.error)
         self._let_in(submit)
 
+    @property
+    def _full(self) -> bool:
+        return self._inside_changes >= self._changes or self._inside_bytes >= self._bytes
+
     def _let_in(self, submit: Callable[[Call], None]) -> None:
         while self._outside:
-            if self._inside_changes >= self._changes or self._inside_bytes >= self._bytes:
+            if self._full:
                 return
             call = self._outside.popleft()
             if self._futures[call].cancelled():
@@ -78,7 +107,18 @@ def _size_of(call: Call) -> int:
             case Append():
                 size += 512 + len(change.chunk.data)
             case AddJob():
-                size += 2048 + len(change.job.spec.stdin) + 1024 * len(change.runs)
+                spec = change.job.spec
+                size += 2048 + len(spec.stdin) + _length(spec.what) + 1024 * len(change.runs)
             case _:
                 size += 512
     return size
+
+
+def _length(what: What) -> int:
+    match what:
+        case Script(text):
+            return len(text)
+        case Argv(words):
+            return sum(map(len, words))
+        case CommandCall(_, params):
+            return sum(map(len, params.values()))

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 import pytest
 
 from farhand.domain.limits import MIB
-from farhand.errors import StoreUnavailable
+from farhand.errors import Overloaded, StoreUnavailable
 from farhand.ports import Change, Done, Outcome, Record
 from farhand.storage.door import Door
 from farhand.storage.writer import Call
-from tests.contract.storing import append
+from tests.contract.storing import add, append
 
 Asking = asyncio.Task[Sequence[Outcome]]
 
@@ -51,6 +51,27 @@ async def test_a_call_that_failed_raises_at_its_caller() -> None:
 
     with pytest.raises(StoreUnavailable, match="gone"):
         await asked
+
+
+async def test_a_new_job_does_not_wait_outside_it_is_refused() -> None:
+    queue = Queue(Door(changes=1))
+    first = await queue.ask(add())
+    refused = await queue.ask(add(2), line(1))
+    waits = await queue.ask(line(2))
+    queue.answer()
+    behind = await queue.ask(add(3))  # whoever waits was here before
+    queue.answer()
+    later = await queue.ask(add(4))
+    queue.answer()
+
+    assert [Done()] == await first
+    with pytest.raises(Overloaded) as caught:
+        await refused
+    with pytest.raises(Overloaded):
+        await behind
+    assert "store_queue" == caught.value.details["bound"]
+    assert [[Done()]] * 2 == [await waits, await later]
+    assert (0, 0, 0) == (queue.door.changes, queue.door.size, queue.door.waiting)
 
 
 async def test_above_the_bound_calls_wait_outside_in_order() -> None:
