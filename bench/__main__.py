@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from bench.blackhole import blackhole
 from bench.bulk import bulk
 from bench.dispatch import dispatch
 from bench.figures import BenchError, Figure, median
@@ -20,9 +21,11 @@ from bench.fleet import fleet, masses
 from bench.latency import cli, first_byte
 from bench.machine import disk, flushes_ms, machine
 from bench.memory import memory
+from bench.recovery import recovery
 from bench.report import Measured, as_json, block, heading, write_json
 from bench.scale import FULL, QUICK, Scale, Site
 from bench.spawning import spawn
+from bench.storm import storm
 from farhand.client import ClientError
 
 BENCHES: Final[Mapping[str, Callable[[Site], list[Figure]]]] = {
@@ -34,6 +37,9 @@ BENCHES: Final[Mapping[str, Callable[[Site], list[Figure]]]] = {
     "dispatch": dispatch,
     "fleet": fleet,
     "masses": masses,
+    "recovery": recovery,
+    "storm": storm,
+    "blackhole": blackhole,
     "bulk": bulk,
 }
 BOUND_S: Final = 150  # of one bench

@@ -1,4 +1,4 @@
-"""Many agents at once: they stay, they take a job each together, and they come back."""
+"""Many agents at once: they stay, and they take a job each together."""
 
 import time
 from typing import Final
@@ -44,7 +44,7 @@ def fleet(site: Site) -> list[Figure]:
 
 
 def masses(site: Site) -> list[Figure]:
-    """What shows only in numbers: the memory of one more agent, one job on all, the return."""
+    """What shows only in numbers: the memory of one more agent, and one job on all."""
     scale, count = site.scale, site.scale.crowd
     few = count // 5
     with (
@@ -59,13 +59,6 @@ def masses(site: Site) -> list[Figure]:
         time.sleep(SETTLE_S)
         each = (resident_bytes(to.pid) - before) / (count - few)
         taken = [_job_on_all(to, count) for _ in range(scale.rounds)]
-        to.popen.kill()
-        to.popen.wait()
-        with controller(site.home, agents=to.agents, name="again"):
-            began = time.monotonic()
-            first.wait_for(few)
-            rest.wait_for(count - few)
-            back_s = time.monotonic() - began
     return [
         Figure(
             what=f"memory of the controller for one agent more ({few} → {count})",
@@ -80,13 +73,6 @@ def masses(site: Site) -> list[Figure]:
             unit="s",
             samples=len(taken),
             aim=AtMost(1) if count <= 1_000 else None,
-            durable=True,
-        ),
-        Figure(
-            what=f"{count} agents back after a crash of the controller",
-            value=back_s,
-            unit="s",
-            aim=AtMost(5),
             durable=True,
         ),
     ]

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from bench.certificates import Certificate
 from bench.figures import BenchError
 from farhand.client import Client
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-READY: Final = re.compile(r"controller\.ready.*http='?(http://[^\s']+)'?.*agents='?([^\s']+)'?")
+READY: Final = re.compile(r"controller\.ready.*http='?(https?://[^\s']+)'?.*agents='?([^\s']+)'?")
 START_S: Final = 30.0
 STOP_S: Final = 15.0
 PAUSE_S: Final = 0.01
@@ -28,13 +29,14 @@ PAUSE_S: Final = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controller:
-    """A controller that listens. *agents* is HOST:PORT, *token* an admin's."""
+    """A controller that listens. *agents* is HOST:PORT, *token* an admin's, *ca* for TLS."""
 
     popen: subprocess.Popen[bytes]
     url: str
     agents: str
     token: str
     join_token_file: Path
+    ca: Path | None = None
 
     @property
     def pid(self) -> int:
@@ -42,7 +44,7 @@ class Controller:
 
     @property
     def host(self) -> str:
-        return self.url.removeprefix("http://").rpartition(":")[0]
+        return self.url.partition("://")[2].rpartition(":")[0]
 
     @property
     def port(self) -> int:
@@ -50,7 +52,12 @@ class Controller:
 
     def client(self) -> Client:
         """An ordinary user's client."""
-        return Client(self.url, self.token)
+        return Client(self.url, self.token, ca=str(self.ca) if self.ca else None)
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self.popen.kill()
+        self.popen.wait()
 
 
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -106,6 +113,7 @@ def controller(
     limits: Mapping[str, float] | None = None,
     agents: str = "127.0.0.1:0",
     name: str = "controller",
+    certificate: Certificate | None = None,
 ) -> Iterator[Controller]:
     """A controller on loopback, with *limits* beside the defaults; listening when entered."""
     data, log, config = home / "data", home / f"{name}.log", home / f"{name}.toml"
@@ -115,6 +123,8 @@ def controller(
         *(sys.executable, "-m", "farhand.boot.controller", "--config", config),
         *("--data", data, "--http", "127.0.0.1:0", "--agents", agents),
     ]
+    if certificate is not None:
+        command += ["--tls-cert", certificate.chain, "--tls-key", certificate.key]
     with child(command, home, log) as popen:
         until = time.monotonic() + START_S
         while (found := READY.search(log.read_text(errors="replace"))) is None:
@@ -127,6 +137,7 @@ def controller(
             agents=found[2],
             token=(data / "admin.token").read_text().strip(),
             join_token_file=data / "join.token",
+            ca=certificate.chain if certificate else None,
         )
 
 
@@ -166,11 +177,22 @@ class Crowd:
 
     def presence(self) -> Presence:
         """Ask each process how its agents stand."""
+        return sum((Presence(**each) for each in self._ask(b"\n")), Presence(0, 0))
+
+    def stop_programs(self) -> None:
+        """Let the programs that wait or count come to their end."""
+        self._ask(b"stop\n")
+
+    def printed(self) -> dict[str, int]:
+        """How many lines each run has counted."""
+        return {run: lines for each in self._ask(b"printed\n") for run, lines in each.items()}
+
+    def _ask(self, question: bytes) -> list[dict[str, int]]:
         for popen in self._processes:
             assert popen.stdin is not None
-            popen.stdin.write(b"\n")
+            popen.stdin.write(question)
             popen.stdin.flush()
-        return sum((_answer(popen) for popen in self._processes), Presence(0, 0))
+        return [_answer(popen) for popen in self._processes]
 
     def wait_for(self, online: int, within_s: float = START_S) -> None:
         """Return when so many are connected."""
@@ -181,12 +203,13 @@ class Crowd:
             time.sleep(PAUSE_S)
 
 
-def _answer(popen: subprocess.Popen[bytes]) -> Presence:
+def _answer(popen: subprocess.Popen[bytes]) -> dict[str, int]:
     assert popen.stdout is not None
     line = popen.stdout.readline()
     if not line:
         raise BenchError("a process of simulated agents ended")
-    return Presence(**json.loads(line))
+    found: dict[str, int] = json.loads(line)
+    return found
 
 
 @contextmanager
@@ -206,6 +229,7 @@ def crowd(
                 *(sys.executable, "-m", "bench.agents", "--controller", to.agents),
                 *("--join-token-file", to.join_token_file, "--state", home / "crowd"),
                 *("--first", str(first), "--count", str(share)),
+                *(("--ca", to.ca) if to.ca else ()),
             ]
             started.append(stack.enter_context(child(command, home, log)))
             first += share

@@ -7,6 +7,14 @@ from typing import Final
 from bench.figures import MIB
 
 
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """For how long the controller is away, and whether it was killed or stopped politely."""
+
+    seconds: float
+    killed: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """How often, how many, how long."""
@@ -22,6 +30,9 @@ class Scale:
     processes: int  # that simulate agents
     stay_s: float
     rounds: int  # jobs on all of them
+    storm: int  # simulated agents that come back all at once
+    absences: tuple[Absence, ...]  # of the controller
+    printing: int  # runs that go on while it is away
     jobs: int  # dispatched one after the other, and four times as many 64 at a time
 
 
@@ -37,6 +48,9 @@ FULL: Final = Scale(
     processes=4,
     stay_s=10.0,
     rounds=5,
+    storm=2_000,
+    absences=(Absence(2.0), Absence(60.0), Absence(2.0, killed=False)),
+    printing=100,
     jobs=500,
 )
 
@@ -52,6 +66,9 @@ QUICK: Final = Scale(
     processes=2,
     stay_s=1.0,
     rounds=1,
+    storm=60,
+    absences=(Absence(1.0), Absence(0.5, killed=False)),
+    printing=6,
     jobs=20,
 )
 
