@@ -30,6 +30,7 @@ FORBIDDEN = re.compile(
 BUDGETS = {
     "farhand": {"asyncio", "httpx", "logging", "pydantic", "rich"},
     "farhand.cli.main": {"asyncio", "google", "httpx", "ngh2", "pydantic", "rich", "sqlalchemy"},
+    "farhand.boot.controller": {"cryptography"},  # DeepFlow's API alone needs it
     "farhand.boot.agent": {
         *{"alembic", "cryptography", "fastapi", "httpx", "pydantic", "rich", "rich_argparse"},
         *{"shtab", "sqlalchemy", "starlette", "structlog", "typer", "uvicorn", "uvloop"},

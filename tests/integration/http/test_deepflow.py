@@ -4,6 +4,8 @@ import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +13,8 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from farhand.boot.config import ControllerConfig
+from farhand.boot.controller import running_controller
 from farhand.domain.command import Command, Param, ParamType
 from farhand.domain.job import CommandCall, NamespaceKind, NamespacesOf
 from farhand.domain.limits import DEFAULTS
@@ -466,3 +470,29 @@ async def test_with_the_switch_the_addresses_are_described() -> None:
         assert {"X-User-Id", "X-Org-Id", "X-User-Type", "agent"} == {
             parameter["name"] for parameter in run["parameters"]
         }
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "opt_status"),
+    [
+        ({}, 404, None),
+        ({"deepflow_api": True}, 403, "NO_PERMISSIONS"),
+        (
+            {"deepflow_api": True, "deepflow_trusted_front": ("127.0.0.0/8",)},
+            400,
+            "INVALID_PARAMETERS",
+        ),
+    ],
+)
+async def test_a_controller_does_what_its_switches_say(
+    tmp_path: Path, options: dict[str, Any], status: int, opt_status: str | None
+) -> None:
+    config = ControllerConfig(
+        data=tmp_path / "data", http="127.0.0.1:0", agents="127.0.0.1:0", **options
+    ).checked()
+    async with running_controller(config) as controller, httpx.AsyncClient() as client:
+        token = (tmp_path / "data/admin.token").read_text().strip()
+        headers = {"Authorization": f"Bearer {token}", "X-User-Type": "3"}
+        answer = await client.get(f"{controller.http.url}/v1/agent/none/cmd", headers=headers)
+
+        assert (status, opt_status) == (answer.status_code, answer.json().get("OPT_STATUS"))

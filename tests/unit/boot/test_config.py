@@ -16,6 +16,7 @@ from farhand.boot.config import (
     is_loopback,
     labels,
     load,
+    networks,
 )
 from farhand.domain.limits import AGENT_DEFAULTS, DEFAULTS
 from farhand.errors import ConfigError, FarhandError, UnsafeBinding
@@ -88,14 +89,23 @@ def test_an_option_can_take_back_what_a_file_turned_on(file: Path) -> None:
 def test_everything_of_a_controller_can_stand_in_a_file(file: Path) -> None:
     file.write_text(
         'data = "/d"\nhttp = "[::1]:1"\nagents = ":2"\ntls_cert = "c"\ntls_key = "k"\n'
-        'insecure = true\nlog_level = "debug"\n[limits]\nheartbeat_s = 7\nrequests = 3.0\n'
+        'insecure = true\nlog_level = "debug"\n'
+        'deepflow_api = true\ndeepflow_trusted_front = ["10.2.0.7"]\n'
+        "[limits]\nheartbeat_s = 7\nrequests = 3.0\n"
     )
     found = controller(file)
-    names = [item.name for item in fields(found) if item.name != "limits"]
 
-    assert [Path("/d"), "[::1]:1", ":2", Path("c"), Path("k"), True, "debug"] == [
-        getattr(found, name) for name in names
-    ]
+    assert {
+        "data": Path("/d"),
+        "http": "[::1]:1",
+        "agents": ":2",
+        "tls_cert": Path("c"),
+        "tls_key": Path("k"),
+        "insecure": True,
+        "deepflow_api": True,
+        "deepflow_trusted_front": ("10.2.0.7",),
+        "log_level": "debug",
+    } == {item.name: getattr(found, item.name) for item in fields(found) if item.name != "limits"}
     assert (7.0, 3) == (found.limits.heartbeat_s, found.limits.requests)
     assert isinstance(found.limits.heartbeat_s, float)
     assert isinstance(found.limits.requests, int)
@@ -360,3 +370,31 @@ def test_an_address_that_is_none_is_found_before_anything_starts(option: str) ->
         bound(**{option: "8470", "insecure": True})
 
     assert f"--{option} is '8470'; write HOST:PORT, as 127.0.0.1:8470" == str(found.value)
+
+
+# --- whose headers are believed -----------------------------------------------------------
+
+
+def test_a_trusted_front_is_an_address_or_a_network() -> None:
+    texts = ("10.2.0.7", "10.3.0.0/24", "fd00::/8")
+
+    assert ["10.2.0.7/32", "10.3.0.0/24", "fd00::/8"] == [
+        str(network) for network in networks("--deepflow-trusted-front", texts)
+    ]
+
+
+@pytest.mark.parametrize("text", ["front.example.org", "10.3.0.1/24", "10.2.0", "*", "10.2.0.7:80"])
+def test_a_trusted_front_that_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--deepflow-trusted-front"):
+        controller(deepflow_api=True, deepflow_trusted_front=(text,)).checked()
+
+
+def test_a_trusted_front_of_an_api_that_is_off_is_a_slip() -> None:
+    with pytest.raises(ConfigError, match="--deepflow-api"):
+        controller(deepflow_trusted_front=("10.2.0.7",)).checked()
+
+
+def test_several_trusted_fronts_stand_in_one_variable() -> None:
+    env = {"FARHAND_CONTROLLER_DEEPFLOW_TRUSTED_FRONT": "10.2.0.7, 10.3.0.0/24"}
+
+    assert ("10.2.0.7", "10.3.0.0/24") == controller(env=env).deepflow_trusted_front
