@@ -102,6 +102,10 @@ def test_an_error_without_a_result_is_the_agents_own() -> None:
     assert verdict_on(says(2, errmsg=texts.unknown_ident("x"))).refused
 
 
+def test_an_error_of_megabytes_is_told_in_brief() -> None:
+    assert 8 * 1024 + 1 == len(verdict_on(says(2, errmsg="x" * 100_000)).message)
+
+
 def test_an_md5_alone_is_a_success_of_what_came() -> None:
     assert Verdict(why=Why.EXIT, exit_code=0) == verdict_on(
         says(2, DataChunk(content=b"hel")), says(2, DataChunk(content=b"lo", md5=HELLO_MD5))

@@ -118,6 +118,14 @@ def test_a_first_message_without_ip_and_mac_is_refused(sender: Sender | None) ->
         sender_of(Response(sender=sender))
 
 
+@pytest.mark.parametrize(
+    "sender", [Sender("1" * 65, "m"), Sender("10.0.0.1", "m\n"), Sender("10.0.0.1", "a b")]
+)
+def test_a_first_message_with_what_cannot_be_an_ip_or_a_mac_is_refused(sender: Sender) -> None:
+    with pytest.raises(ProtocolError, match="cannot be one"):
+        sender_of(Response(sender=sender))
+
+
 def test_a_later_message_from_somebody_else_counts_as_the_first_ones() -> None:
     machine, other = session(), Sender("10.9.9.9", "m")
     request = asked(machine.run(order(), 0.0))
@@ -575,6 +583,15 @@ def test_an_answer_of_another_kind_is_no_list(answer: dict[str, object]) -> None
     effects = machine.receive(Response(request_id=request, **answer), 1.0)  # type: ignore[arg-type]  # by case
 
     assert [1] == [failed.token for failed in only(ListFailed, effects)]
+
+
+def test_a_list_of_more_entries_than_any_host_has_is_refused() -> None:
+    machine = session()
+    request = asked(machine.list_commands(1, 0.0))
+
+    assert [ListFailed(1, "the agent lists more than 20000 entries")] == machine.receive(
+        Response(request_id=request, commands=COMMANDS * 20_001), 1.0
+    )
 
 
 def test_a_list_that_does_not_come_in_time_is_given_up_and_its_lane_is_free() -> None:

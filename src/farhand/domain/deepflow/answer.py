@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 
 from farhand.domain.deepflow.messages import DataChunk, Response
-from farhand.domain.deepflow.texts import stderr_of, trouble
+from farhand.domain.deepflow.texts import brief, stderr_of, trouble
 from farhand.domain.run import Why
 
 KILLED = "a signal ended it; DeepFlow agents do not say which"
@@ -86,7 +86,7 @@ class Answer:
         if not self.received and not self._errno and (own := trouble(errmsg)):
             return Verdict(why=own.why, message=errmsg, refused=own.refused)
         if last.result is None:
-            return Verdict(why=Why.AGENT_FAILED, message=errmsg)
+            return Verdict(why=Why.AGENT_FAILED, message=brief(errmsg))
         if self._errno:
             return Verdict(why=Why.EXIT, exit_code=self._errno, stderr=stderr_of(errmsg))
         return Verdict(why=Why.SIGNAL, message=KILLED, stderr=stderr_of(errmsg))

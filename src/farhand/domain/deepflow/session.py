@@ -55,18 +55,24 @@ from farhand.domain.deepflow.messages import (
     Sender,
 )
 from farhand.domain.deepflow.outlet import Outlet, Room
+from farhand.domain.deepflow.texts import brief
 from farhand.domain.ids import RunId
 from farhand.domain.output import StreamName
 from farhand.domain.run import Ending
 from farhand.errors import ProtocolError
 
 _SENDERS_TOLD: Final = 16  # other senders that are remembered, and so told only once
+_LISTED_MOST: Final = 20_000  # entries of one list; no host has more
+_NAME_MOST: Final = 64  # characters of an ip or a mac
 
 
 def sender_of(first: Response) -> Sender:
     """Who dials, by the first message; raises ProtocolError when it does not say."""
     if first.sender is None or not first.sender.key:
         raise ProtocolError("the first message of a DeepFlow agent must have its ip and its mac")
+    for text in (first.sender.ip or "", first.sender.mac or ""):
+        if len(text) > _NAME_MOST or not text.isprintable() or " " in text:
+            raise ProtocolError("what a DeepFlow agent sends as ip or mac cannot be one")
     return first.sender
 
 
@@ -418,7 +424,9 @@ def _end(run: _Run, verdict: Verdict, outlet: Outlet, now: float) -> Ended | Ref
 
 def _listed(asked: _List, response: Response) -> Effect:
     if response.errmsg is not None:
-        return ListFailed(asked.token, f"the agent says: {response.errmsg}")
+        return ListFailed(asked.token, f"the agent says: {brief(response.errmsg)}")
+    if max(len(response.commands), len(response.namespaces)) > _LISTED_MOST:
+        return ListFailed(asked.token, f"the agent lists more than {_LISTED_MOST} entries")
     commands = asked.kind is ExecType.LIST_COMMAND
     if not response.empty and not (response.commands if commands else response.namespaces):
         return ListFailed(asked.token, "the agent answered with something that is no such list")

@@ -105,6 +105,11 @@ def trouble(errmsg: str) -> Trouble | None:
     return None
 
 
+def brief(errmsg: str) -> str:
+    """As much of a text as stands in a message of one's own; agents may send megabytes."""
+    return errmsg if len(errmsg) <= _LONGEST else f"{errmsg[:_LONGEST]}…"
+
+
 def stderr_of(errmsg: str) -> bytes:
     """What of *errmsg* a program printed: nothing, when the agent only says that it failed."""
     if errmsg.startswith("command '") and errmsg.endswith("' failed"):
