@@ -4,6 +4,7 @@ Opens and closes; what a stream says is `gateway.stream` and what it means is th
 """
 
 import asyncio
+import resource
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -26,6 +27,7 @@ from farhand.wire.native import METHOD
 
 log = structlog.get_logger()
 
+DESCRIPTORS: Final = 1 << 20  # where the system sets no limit
 GREETING: Final = 256  # connections from one address that have not yet said who they are
 
 
@@ -65,9 +67,14 @@ class Gateway:
 def link_limits(limits: Limits) -> LinkLimits:
     """The link's limits for a controller's.
 
-    A whole fleet may stand behind one address: all that may wait to be let in may come from it.
+    A whole fleet may stand behind one address: all that may wait to be let in may come from it. A
+    quarter of the descriptors that the process may open is left for the API and the store.
     """
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        descriptors = DESCRIPTORS
     return LinkLimits(
+        connections=descriptors - descriptors // 4,
         first_message_deadline_s=limits.first_message_s,
         bytes_before_identity=limits.hello_bytes,
         unidentified_per_address=limits.admissions + limits.admissions_waiting + GREETING,

@@ -6,7 +6,9 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from farhand.wire.grpc import GrpcServer, LinkLimits
+import pytest
+
+from farhand.wire.grpc import ConnectFailed, GrpcServer, LinkLimits
 from tests.integration.grpc.world import ECHO, Certificates, Client, Place, Seen, raw_server
 from tests.until import until
 
@@ -104,6 +106,28 @@ async def test_who_leaves_while_its_handshake_waits_is_forgotten(
 
         assert {} == dict(server.strangers)
         await echoed(place)
+
+
+async def test_known_and_unknown_connections_together_have_a_bound(
+    certificates: Certificates,
+) -> None:
+    async with tls_server(certificates, LinkLimits(connections=2)) as place:
+        links = [await place.connect() for _ in range(2)]
+        for link in links:
+            client = Client(link, ECHO)
+            client.call.send(b"known")
+
+            assert b"known" == await client.message()
+
+        with pytest.raises(ConnectFailed):
+            await place.connect()
+
+        assert {"connections": 1} == dict(place.server.refused)
+
+        links.pop().close()
+        await until(lambda: place.server.connections == 1)
+        await echoed(place)
+        links.pop().close()
 
 
 async def test_strangers_of_all_addresses_together_have_a_bound(

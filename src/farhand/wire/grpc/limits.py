@@ -37,6 +37,9 @@ class LinkLimits:
     """Connections at a time from one address on which no call is identified yet."""
     unidentified: int = 4096
     """The same, from all addresses together."""
+    connections: int = 1_000_000
+    """Server: all connections, known or not. Below what the process may open, which needs some
+    descriptors for other work than this."""
     streams: int = 1024
     """Calls at a time on one connection."""
     message_bytes: int = 4 * MIB

@@ -53,7 +53,8 @@ class GrpcServer:
         self.links: dict[ServerLink, None] = {}
         self.strangers: Counter[str] = Counter()  # connections by address, none identified
         self.handshakes = Handshakes(asyncio.get_running_loop())
-        self._unidentified = 0  # all of them
+        self.refused: Counter[str] = Counter()  # connections, by why
+        self._unidentified = 0  # strangers of all addresses
         self._routes = {path: Route(factory) for path, factory in methods.items()}
         self._routes |= self.health.routes()
         self._listeners: list[asyncio.Server] = []
@@ -132,11 +133,23 @@ class GrpcServer:
         host = link.peer.host
         self.strangers[host] += 1
         self._unidentified += 1
-        return (
-            not self._draining
-            and self.strangers[host] <= self.limits.unidentified_per_address
-            and self._unidentified <= self.limits.unidentified
-        )
+        why = self._refusal(host)
+        if why:
+            self.refused[why] += 1
+            log.debug("server.refused peer=%s why=%s", link.peer, why)
+        return not why
+
+    def _refusal(self, host: str) -> str:
+        """Why one more connection from this address must go; empty when it may stay."""
+        if self._draining:
+            return "draining"
+        if len(self.links) > self.limits.connections:
+            return "connections"
+        if self.strangers[host] > self.limits.unidentified_per_address:
+            return "strangers_of_address"
+        if self._unidentified > self.limits.unidentified:
+            return "strangers"
+        return ""
 
     def known(self, link: "ServerLink") -> None:
         """A connection is a stranger's no longer."""
@@ -168,7 +181,6 @@ class ServerLink(Link):
     def on_connected(self) -> None:
         """Expect a handshake in time."""
         if not self._server.opened(self):
-            log.debug("server.refused peer=%s why=strangers", self.peer)
             self._abort()
             return
         now = self._loop.time()

@@ -4,7 +4,17 @@ from dataclasses import fields
 
 from farhand.wire.grpc import LinkLimits
 
-UNITS = ("_s", "_per_s", "bytes", "_bytes_per_call", "streams", "count", "burst", "identity")
+UNITS = (
+    "_s",
+    "_per_s",
+    "bytes",
+    "_bytes_per_call",
+    "streams",
+    "connections",
+    "count",
+    "burst",
+    "identity",
+)
 
 
 def test_every_limit_has_its_unit_in_its_name() -> None:
