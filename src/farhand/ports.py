@@ -52,6 +52,7 @@ class MoveRun:
     Fields that are None stay as they are, but a run that is waited for again loses the `why`
     and the message of its rest.
     When *streams* are given, the run moves only if each is stored up to its `kept` bytes.
+    A run whose cancel was asked is not queued again: it becomes cancelled instead.
     When the job's last open run comes to rest, the job's `end` event is written with it.
     Outcome: `Moved`, `Lost` (it was in another state, or is no run of *agent*), `Gap` (output
     is missing) or `Fenced`.
@@ -428,7 +429,8 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """What a token proves. *kind* is `api`, `join` or `agent`; only the token's hash is kept.
+    """What a token proves. *kind* is `api`, `join`, `agent`, or `joining` for an agent's secret
+    that has not been used yet; only the token's hash is kept.
 
     *subject* names the caller, or is the agent's id.
     """
@@ -446,6 +448,8 @@ class Control(Protocol):
     async def credential(self, token_hash: str) -> Credential | None: ...
 
     async def add_credential(self, credential: Credential) -> None: ...
+
+    async def has_credential(self, org: OrgId, *, kind: str, subject: str) -> bool: ...
 
     async def remove_credentials(self, org: OrgId, *, kind: str, subject: str) -> None: ...
 

@@ -292,6 +292,17 @@ async def test_a_run_that_is_queued_again_was_not_sent(subject: Opened) -> None:
     assert run() == await the_run(store)
 
 
+async def test_a_run_whose_cancel_was_asked_is_not_queued_again(subject: Opened) -> None:
+    await subject.apply(add(), move(1, S.SENT), RequestCancel(run=run_id(), at=150.0))
+    (outcome,) = await subject.apply(move(1, S.QUEUED, at=160.0))
+    store = await subject.look()
+    found = await the_run(store)
+
+    assert Moved(found) == outcome
+    assert (S.CANCELLED, Why.CANCELLED, 160.0) == (found.state, found.why, found.ended_at)
+    assert ["sent", "cancelled", "end"] == await told(store)
+
+
 async def test_lost_ends_the_waiting_and_heals(subject: Opened) -> None:
     await subject.apply(add(), move(1, S.SENT), move(1, S.LOST, why=Why.CONTACT_LOST))
     lost = await the_run(await subject.look())

@@ -4,7 +4,8 @@ Only hashes of tokens are known here. A join token buys an agent its own secret;
 id from another machine is a clone and is refused.
 """
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +16,26 @@ from farhand.domain.agent import Agent
 from farhand.domain.ids import AgentId, OrgId, check_name
 from farhand.domain.messages import Hello
 from farhand.errors import CloneRefused, InvalidName, JoinRefused, Unauthenticated
-from farhand.ports import Clock, Control, Credential, JoinAgent, Record, Store
+from farhand.ports import (
+    Clock,
+    Control,
+    Credential,
+    Done,
+    JoinAgent,
+    Record,
+    RemoveAgent,
+    Store,
+)
 
 log = structlog.get_logger()
 
 DEFAULT_ORG: Final = "default"
 MAX_LABELS: Final = 64
+
+_AGENT: Final = "agent"
+_JOINING: Final = "joining"
+_SECRETS: Final = (_AGENT, _JOINING)
+_JOIN: Final = ("join",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +48,16 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """An agent that proved who it is. *secret* is set at its first joining only."""
+    """An agent that proved who it is.
+
+    *secret* is set at its first joining only, and *unconfirmed* is what is kept of it until the
+    agent has shown that it heard it.
+    """
 
     org: OrgId
     agent: AgentId
     secret: str = ""
+    unconfirmed: Credential | None = None
 
 
 class Enrolment:
@@ -72,19 +92,19 @@ class Enrolment:
             )
             raise InvalidName(msg)
         found = await self._credential(hello)
-        if found.kind == "agent":
+        if found.kind in _SECRETS:
             return await self._known(hello, found, store)
         return await self._join(hello, found, store)
 
     async def _credential(self, hello: Hello) -> Credential:
         token = hello.secret or hello.join_token
         found = await self._control.credential(token_hash(token)) if token else None
-        wanted = "agent" if hello.secret else "join"
-        if found is None or found.kind != wanted:
+        wanted = _SECRETS if hello.secret else _JOIN
+        if found is None or found.kind not in wanted:
             told = {
-                "agent": "this agent's secret is not known here (was the agent removed?); "
+                _SECRETS: "this agent's secret is not known here (was the agent removed?); "
                 "remove its state directory to join anew",
-                "join": "the join token is not one of this controller's; "
+                _JOIN: "the join token is not one of this controller's; "
                 "give --join-token-file the contents of its join.token",
             }
             raise JoinRefused(told[wanted])
@@ -102,9 +122,14 @@ class Enrolment:
                 f"{agent.id} belongs to another machine; "
                 "remove this host's state directory, and it joins as an agent of its own"
             )
+        if found.kind == _JOINING:
+            await self.confirm(found)
         return Admission(found.org, agent.id)
 
     async def _join(self, hello: Hello, found: Credential, store: Store) -> Admission:
+        for older in await store.agents_named(hello.identity.name):
+            if older.identity.machine_id == hello.identity.machine_id:
+                await self.forget_stranger(found.org, older, store)
         agent, secret, now = new_agent(), new_token("agent"), self._clock.wall()
         await store.apply(
             [
@@ -118,16 +143,30 @@ class Enrolment:
                 ),
             ]
         )
-        await self._control.add_credential(
-            Credential(
-                hash=token_hash(secret), kind="agent", org=found.org, subject=agent, created_at=now
-            )
+        unconfirmed = Credential(
+            hash=token_hash(secret), kind=_JOINING, org=found.org, subject=agent, created_at=now
         )
-        return Admission(found.org, agent, secret)
+        await self._control.add_credential(unconfirmed)
+        return Admission(found.org, agent, secret, unconfirmed)
+
+    async def confirm(self, unconfirmed: Credential) -> None:
+        """The agent has heard its secret: it spoke behind its Welcome, or came back with it."""
+        await self._control.add_credential(replace(unconfirmed, kind=_AGENT))
+
+    async def forget_stranger(self, org: OrgId, agent: Agent, store: Store) -> None:
+        """Remove an agent if it never confirmed its secret: it may never have heard it."""
+        if await self._control.has_credential(org, kind=_AGENT, subject=agent.id):
+            return
+        remove = RemoveAgent(agent=agent.id, at=self._clock.wall(), epoch=agent.epoch)
+        (outcome,) = await store.apply([remove])
+        if outcome == Done():
+            await self.revoke(org, agent.id)
+            log.info("agent.forgotten", agent=agent.id, name=agent.name)
 
     async def revoke(self, org: OrgId, agent: AgentId) -> None:
         """The agent's secret counts no more."""
-        await self._control.remove_credentials(org, kind="agent", subject=agent)
+        for kind in _SECRETS:
+            await self._control.remove_credentials(org, kind=kind, subject=agent)
 
     async def begin(self, directory: Path) -> OrgId:
         """At the first start, make the default org and its two tokens in *directory*.
@@ -175,5 +214,13 @@ def _write_secret(path: Path, token: str) -> None:
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     fresh.touch(mode=0o600, exist_ok=False)
-    fresh.write_text(token + "\n")
+    with fresh.open("w") as file:
+        file.write(token + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     fresh.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

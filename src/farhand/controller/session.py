@@ -6,9 +6,9 @@ task. Ends with its stream; what it could not write, the agent tells again.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
@@ -33,6 +33,7 @@ from farhand.domain.messages import (
     StartRun,
     Stop,
 )
+from farhand.domain.output import StreamName
 from farhand.domain.run import Ending, Run, RunState, Why
 from farhand.domain.session import (
     AgentSession,
@@ -60,6 +61,7 @@ from farhand.ports import (
     Append,
     Change,
     Clock,
+    Credential,
     Fenced,
     Gap,
     Kept,
@@ -67,10 +69,13 @@ from farhand.ports import (
     Moved,
     MoveRun,
     Outcome,
+    Page,
     Record,
     RunFilter,
     Store,
 )
+
+T = TypeVar("T")
 
 HEARTBEATS_PER_LINE: Final = 20
 PENDING: Final = 20_000  # effects that wait to be written; an agent beyond it is let go
@@ -106,6 +111,10 @@ class Home(Protocol):
         """Tell followers to look."""
         ...
 
+    async def confirm(self, session: "Session") -> None:
+        """The agent has heard its Welcome."""
+        ...
+
     def spawn(self, session: "Session") -> None:
         """Run the session's `write` in a task."""
         ...
@@ -126,7 +135,7 @@ class Session:
         self.hello = hello
         self.machine = AgentSession(home.grants)
         self.parting: Goodbye | None = None
-        self.new = False  # joined with this stream
+        self.unconfirmed: Credential | None = None  # of the secret that Welcome carries
         self.heard = home.clock.now()
         self.heard_wall = home.clock.wall()
         self.log = structlog.get_logger().bind(agent=agent, epoch=epoch)
@@ -198,18 +207,23 @@ class Session:
             self._go()
 
     def cancel(self, run: RunId) -> None:
-        """Send a cancel, and again until the run is settled."""
+        """Send a cancel, and again until the run is settled.
+
+        A run that is just being sent or resumed gets it behind its order.
+        """
+        self._cancelled_at[run] = self._home.clock.now()
         if self.machine.cancel(run):
-            self._cancelled_at[run] = self._home.clock.now()
             self._say(CancelRun(run, self._home.limits.cancel_grace_s))
 
     def cancel_again(self, now: float) -> None:
         """Repeat the cancels that were not settled."""
         for run, at in list(self._cancelled_at.items()):
-            if not self.machine.knows(run):
-                del self._cancelled_at[run]
-            elif now - at >= self._home.limits.cancel_again_s:
+            if now - at < self._home.limits.cancel_again_s:
+                continue
+            if self.machine.knows(run):
                 self.cancel(run)
+            else:
+                del self._cancelled_at[run]
 
     async def ask(self, make: Callable[[int], FromController]) -> Commands | Namespaces:
         """Ask the agent and wait for its answer; raises AgentGone, AgentBusy."""
@@ -255,7 +269,8 @@ class Session:
             pass
         except FarhandError as exc:
             self.log.warning("session.broken", error=str(exc), code=exc.code)
-            self.close(Goodbye(Parting.PROTOCOL, str(exc)))
+            ours = isinstance(exc, Unavailable)
+            self.close(Goodbye(Parting.OVERLOADED if ours else Parting.PROTOCOL, str(exc)))
         except Exception:  # one agent's stream must not end the others
             self.log.exception("session.failed")
             self.close(Goodbye(Parting.PROTOCOL, "the controller failed to handle this stream"))
@@ -294,7 +309,8 @@ class Session:
         changes = [(effect, change) for effect in effects if (change := self._change(effect))]
         outcomes: list[Outcome] = []
         if changes:
-            outcomes = await self._apply([change for _, change in changes])
+            told = [change for _, change in changes]
+            outcomes = list(await self._patiently(lambda: self._home.store.apply(told)))
         orders: list[FromController] = [e.order for e in effects if isinstance(e, Say)]
         jobs: set[JobId] = set()
         acks: dict[tuple[RunId, str], int] = {}
@@ -321,16 +337,24 @@ class Session:
         if orders:
             await self._channel.send(*orders)
 
-    async def _apply(self, changes: list[Change]) -> list[Outcome]:
-        """Write; while the store is unavailable, try again: the agent is not told meanwhile."""
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the store; while it is unavailable, ask again: the agent is not told meanwhile."""
+        since: float | None = None
         while True:
             try:
-                return list(await self._home.store.apply(changes))
+                answer = await ask()
             except Unavailable as exc:
-                self.log.warning("session.store_unavailable", error=str(exc))
+                if since is None:
+                    since = self._home.clock.now()
+                    self.log.warning("session.store_unavailable", error=str(exc))
                 await self._home.clock.sleep(RETRY_S)
                 if self._over:
                     raise AgentGone from exc
+            else:
+                if since is not None:
+                    gone_s = round(self._home.clock.now() - since, 1)
+                    self.log.info("session.store_available", after_s=gone_s)
+                return answer
 
     def _change(self, effect: Pending) -> Change | None:
         now = self._home.clock.wall()
@@ -385,14 +409,13 @@ class Session:
             case Finish(run), Moved():
                 return self._settle(run)
             case Finish(run), Gap():
-                offsets = await self._home.store.offsets(run)
-                return _orders(self.machine.keep_failed(run, offsets))
+                return _orders(self.machine.keep_failed(run, await self._offsets(run)))
             case Move(run, to=to), Moved() if to is RunState.REFUSED:
                 return self._settle(run)
             case ((Move(run) | Finish(run)), Lost(state)) if state is None or state.final:
                 return self._settle(run)
             case Keep(chunk), Gap():
-                offsets = await self._home.store.offsets(chunk.run)
+                offsets = await self._offsets(chunk.run)
                 return _orders(self.machine.keep_failed(chunk.run, offsets))
             case Keep(chunk), Lost():
                 self.machine.forget(chunk.run)
@@ -400,30 +423,38 @@ class Session:
             case _:
                 return []
 
+    async def _offsets(self, run: RunId) -> Mapping[StreamName, int]:
+        return await self._patiently(lambda: self._home.store.offsets(run))
+
     def _settle(self, run: RunId) -> list[FromController]:
         self._jobs.pop(run, None)
         self._cancelled_at.pop(run, None)
         return _orders(self.machine.settled(run))
 
     async def _start_order(self, run: Run) -> list[FromController]:
-        job = await self._home.job(run.job)
+        job = await self._patiently(lambda: self._home.job(run.job))
         if job is None:
             return []
         self._jobs[run.id] = run.job
         up_to = self.machine.begin(run.id)
-        return [StartRun(run=run.id, spec=job.spec, grant=min(up_to.values()))]
+        orders: list[FromController] = [
+            StartRun(run=run.id, spec=job.spec, grant=min(up_to.values()))
+        ]
+        if run.id in self._cancelled_at and self.machine.cancel(run.id):
+            orders.append(CancelRun(run.id, self._home.limits.cancel_grace_s))
+        return orders
 
     # --- coming back ----------------------------------------------------------------------
 
     async def _reconcile(self, held: tuple[HeldRun, ...]) -> None:
         """Bring the agent's journal and the store together, then send what is queued."""
         store = self._home.store
+        await self._patiently(lambda: self._home.confirm(self))
         stored = {run.id: run for run in await self._runs(_OPEN)}
-        for run in held:
-            if run.run not in stored:
-                found = await store.run(run.run)
-                if found is not None and found.agent == self.agent:
-                    stored[run.run] = found
+        for run in (told.run for told in held if told.run not in stored):
+            found = await self._stored(run)
+            if found is not None and found.agent == self.agent:
+                stored[run] = found
         plan = compare(held, stored)
         await self._commit(list(plan.moves))
         for known in plan.resume:
@@ -435,20 +466,26 @@ class Session:
         if plan.stop:
             now = self._home.clock.wall()
             stops = [Record(at=now, by="agent", action="run.stopped", subject=r) for r in plan.stop]
-            await self._apply(list(stops))
+            await self._patiently(lambda: store.apply(stops))
         await self._commit([Start(run) for run in await self._runs(_QUEUED)])
+
+    async def _stored(self, run: RunId) -> Run | None:
+        return await self._patiently(lambda: self._home.store.run(run))
 
     async def _runs(self, states: frozenset[RunState]) -> list[Run]:
         which, store = RunFilter(agent=self.agent, states=states), self._home.store
-        read = pages(lambda cursor: store.runs(which, cursor=cursor, limit=500))
-        return [run async for page in read for run in page]
+
+        async def read(cursor: str | None) -> Page[Run]:
+            return await self._patiently(lambda: store.runs(which, cursor=cursor, limit=500))
+
+        return [run async for page in pages(read) for run in page]
 
     async def _resume(self, run: Run) -> None:
-        offsets = await self._home.store.offsets(run.id)
+        offsets = await self._offsets(run.id)
         self._jobs[run.id] = run.job
         up_to = self.machine.begin(run.id, offsets)
         await self._channel.send(Resume(run.id, offsets, up_to))
-        if run.cancel_requested:
+        if run.cancel_requested or run.id in self._cancelled_at:
             self.cancel(run.id)
 
 

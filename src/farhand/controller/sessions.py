@@ -6,7 +6,7 @@ only what was written is acknowledged. Knows no gRPC: an agent is an `AgentChann
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final, Self
 
 import structlog
@@ -14,7 +14,7 @@ import structlog
 from farhand.controller.enrolment import Admission, Enrolment
 from farhand.controller.paging import pages
 from farhand.controller.session import Session
-from farhand.domain.agent import Liveness
+from farhand.domain.agent import Agent, Liveness
 from farhand.domain.command import Command
 from farhand.domain.ids import AgentId, JobId, OrgId
 from farhand.domain.job import Job
@@ -39,7 +39,6 @@ from farhand.ports import (
     Clamped,
     ClampTimes,
     Clock,
-    Done,
     Hint,
     Opened,
     OpenSession,
@@ -53,6 +52,7 @@ log = structlog.get_logger()
 CATALOGUES: Final = 256  # different ones that are remembered
 JOBS: Final = 512  # whose text is remembered for starting their runs
 PROTOCOL: Final = 1
+STRANGER_S: Final = 86_400.0  # an agent that never confirmed its secret may still come with it
 
 
 class Sessions:
@@ -79,6 +79,7 @@ class Sessions:
         self._bus = bus
         self._enrolment = enrolment
         self._live: dict[AgentId, Session] = {}
+        self._unwritten: dict[AgentId, SetLiveness] = {}  # of sessions that are over
         self._catalogues: OrderedDict[str, tuple[Command, ...]] = OrderedDict()
         self._jobs: OrderedDict[JobId, Job] = OrderedDict()
         self._tasks = asyncio.TaskGroup()
@@ -130,7 +131,7 @@ class Sessions:
         session = Session(
             home=self, agent=admission.agent, epoch=epoch, hello=hello, channel=channel
         )
-        session.new = bool(admission.secret)
+        session.unconfirmed = admission.unconfirmed
         self._live[admission.agent] = session
         if older is not None:
             session.log.warning("session.fenced", older=older.epoch)
@@ -144,7 +145,11 @@ class Sessions:
             secret=admission.secret,
             fenced=older is not None,
         )
-        await channel.send(welcome)
+        try:
+            await channel.send(welcome)
+        except AgentGone:
+            await self.ended(session)
+            raise
         session.log.info("session.opened", name=hello.identity.name)
         self._bus.publish(Hint(self.org, "agent", admission.agent))
         return session
@@ -156,11 +161,6 @@ class Sessions:
             del self._live[session.agent]
         said = session.parting is not None and session.parting.reason is Parting.STOPPING
         session.log.info("session.ended", goodbye=said, heartbeats=session.machine.heartbeats)
-        if session.new and not session.machine.reconciled:
-            # It never said a word behind its Welcome: it does not know its secret, or it has
-            # come back with it meanwhile.
-            await self._undo_joining(session)
-            return
         change = SetLiveness(
             agent=session.agent,
             epoch=session.epoch,
@@ -171,16 +171,22 @@ class Sessions:
             await self.store.apply([change])
         except Unavailable as exc:
             session.log.warning("session.unwritten", error=str(exc))
+            self._unwritten[session.agent] = change
         self._bus.publish(Hint(self.org, "agent", session.agent))
 
-    async def _undo_joining(self, session: Session) -> None:
-        remove = RemoveAgent(agent=session.agent, at=self.clock.wall(), epoch=session.epoch)
-        try:
-            (outcome,) = await self.store.apply([remove])
-            if outcome == Done():
-                await self._enrolment.revoke(self.org, session.agent)
-        except Unavailable as exc:
-            session.log.warning("session.unwritten", error=str(exc))
+    async def confirm(self, session: Session) -> None:
+        """The agent spoke behind its Welcome, so it knows its secret."""
+        if session.unconfirmed is not None:
+            await self._enrolment.confirm(session.unconfirmed)
+            session.unconfirmed = None
+
+    async def forget_strangers(self) -> None:
+        """Forget agents that were given a secret long ago and never spoke since."""
+        before = self.clock.wall() - STRANGER_S
+        async for page in self._all_agents():
+            for agent in page:
+                if agent.epoch <= 1 and agent.last_seen_at < before and agent.id not in self._live:
+                    await self._enrolment.forget_stranger(self.org, agent, self.store)
 
     async def forget(self, agent: AgentId) -> None:
         """Remove an agent: its secret, its record, its stream."""
@@ -214,6 +220,15 @@ class Sessions:
             else:
                 session.cancel_again(now)
 
+    async def note_partings(self) -> None:
+        """Write who has left while the store was unavailable."""
+        left = list(self._unwritten.items())
+        if left:
+            await self.store.apply([change for _, change in left])
+            for agent, change in left:
+                if self._unwritten.get(agent) is change:
+                    del self._unwritten[agent]
+
     async def note_liveness(self) -> None:
         """Write now and then when each agent was last heard of."""
         now = self.clock.now()
@@ -241,8 +256,7 @@ class Sessions:
         if isinstance(clamped, Clamped) and (clamped.agents or clamped.runs):
             told = "the wall clock was set back; leases and queue TTLs count from now"
             log.warning("clock.went_back", agents=clamped.agents, runs=clamped.runs, meaning=told)
-        read = pages(lambda cursor: self.store.agents(cursor=cursor, limit=1000))
-        async for page in read:
+        async for page in self._all_agents():
             stale = [
                 SetLiveness(
                     agent=agent.id,
@@ -255,6 +269,9 @@ class Sessions:
             ]
             if stale:
                 await self.store.apply(stale)
+
+    def _all_agents(self) -> AsyncIterator[Sequence[Agent]]:
+        return pages(lambda cursor: self.store.agents(cursor=cursor, limit=1000))
 
     # --- work -----------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ class Sweeper:
                 await self.sweep()
             except Unavailable as exc:
                 log.warning("sweep.store_unavailable", error=str(exc))
+                self._began = self._clock.now()  # nobody could come in and be written meanwhile
             except Exception:  # one bad row must not stop the clockwork
                 log.exception("sweep.failed")
 
@@ -57,6 +58,7 @@ class Sweeper:
     async def sweep(self) -> None:
         """One round."""
         self._sessions.sweep()
+        await self._sessions.note_partings()
         await self._expire()
         await self._lose()
         await self._sessions.note_liveness()
@@ -74,6 +76,7 @@ class Sweeper:
         (outcome,) = await self._store.apply([prune])
         if outcome == Pruned(0):
             self._pruned_at = self._clock.now()
+            await self._sessions.forget_strangers()
 
     async def _expire(self) -> None:
         """Queued too long: never started."""

@@ -201,6 +201,9 @@ def _move_run(change: MoveRun, ledger: Ledger) -> Outcome:
     for stream, end in (change.streams or {}).items():
         if (stored := ledger.kept(run.id, stream)) < end.kept:
             return Gap(stored)
+    if change.to is RunState.QUEUED and run.cancel_requested:
+        wish = {"why": Why.CANCELLED}
+        return Moved(_moved(run, RunState.CANCELLED, change.at, wish, ledger))
     return Moved(_moved(run, change.to, change.at, _told(change), ledger))
 
 

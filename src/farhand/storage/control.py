@@ -29,6 +29,13 @@ CREDENTIAL: Final = compiled(
         credentials.c.kind, credentials.c.org, credentials.c.subject, credentials.c.created_at
     ).where(credentials.c.hash == bindparam("hash"))
 )
+HAS_CREDENTIAL: Final = compiled(
+    select(credentials.c.hash).where(
+        credentials.c.org == bindparam("owner"),
+        credentials.c.kind == bindparam("kind"),
+        credentials.c.subject == bindparam("subject"),
+    )
+)
 PUT_CREDENTIAL: Final = compiled(
     insert(credentials).prefix_with("OR REPLACE"), [column.name for column in credentials.c]
 )
@@ -91,6 +98,11 @@ class SqlControl:
             "created_at": credential.created_at,
         }
         await self._write(PUT_CREDENTIAL, values)
+
+    async def has_credential(self, org: OrgId, *, kind: str, subject: str) -> bool:
+        values = {"owner": org, "kind": kind, "subject": subject}
+        found = await self._run(lambda: self._db.execute(HAS_CREDENTIAL, values).fetchall())
+        return bool(found)
 
     async def remove_credentials(self, org: OrgId, *, kind: str, subject: str) -> None:
         await self._write(REMOVE_CREDENTIALS, {"owner": org, "kind": kind, "subject": subject})

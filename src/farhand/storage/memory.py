@@ -301,6 +301,12 @@ class MemoryControl:
     async def add_credential(self, credential: Credential) -> None:
         self._credentials[credential.hash] = credential
 
+    async def has_credential(self, org: OrgId, *, kind: str, subject: str) -> bool:
+        wanted = (org, kind, subject)
+        return any(
+            (found.org, found.kind, found.subject) == wanted for found in self._credentials.values()
+        )
+
     async def remove_credentials(self, org: OrgId, *, kind: str, subject: str) -> None:
         self._credentials = {
             hash_: found

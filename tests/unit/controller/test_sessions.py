@@ -1,7 +1,7 @@
 """Agents come, go, are fenced and come back; what their runs become."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -452,13 +452,56 @@ async def test_an_agent_cannot_use_the_secret_of_another() -> None:
             await thief.connect()
 
 
-async def test_an_agent_that_lost_its_welcome_leaves_nothing_behind() -> None:
+async def test_an_agent_that_lost_its_welcome_is_forgotten_when_it_joins_again() -> None:
+    async with World.start() as world:
+        await world.ended(await _welcome_only(world, world.new_agent("web-1")))
+        agent = await world.join("web-1")
+        (found,) = (await world.store.agents()).items
+
+        assert agent.id == found.id
+        assert found.liveness is Liveness.ONLINE
+
+
+async def test_an_agent_that_heard_its_secret_and_no_more_is_let_in_with_it() -> None:
     async with World.start() as world:
         agent = world.new_agent("web-1")
-        channel_session = await _welcome_only(world, agent)
-        await world.ended(channel_session)
+        await world.ended(await _welcome_only(world, agent))
+        first = agent.id
+        await agent.connect()
+        await settle()
+        again = world.new_agent("web-1")
+        await again.connect()  # the same name and machine; the first one is no stranger now
+        await settle()
 
-        assert [] == list((await world.store.agents()).items)
+        assert first in [found.id for found in (await world.store.agents()).items]
+        assert first != again.id
+
+
+async def test_an_agent_that_never_confirmed_its_secret_is_forgotten_after_a_day() -> None:
+    clock, limits = ManualClock(), replace(DEFAULTS, sweep_s=600.0, lease_s=1000.0)
+    async with World.start(clock, agents=["web-2"], limits=limits) as world:
+        await world.ended(await _welcome_only(world, world.new_agent("web-1")))
+        world.agent("web-2").vanish()
+        await settle()
+        await clock.advance(23 * 3600)
+        early = [found.name for found in (await world.store.agents()).items]
+        await clock.advance(3 * 3600)
+
+        assert {"web-1", "web-2"} == set(early)
+        assert ["web-2"] == [found.name for found in (await world.store.agents()).items]
+
+
+async def test_an_agent_that_is_gone_before_its_welcome_is_not_believed_to_be_here() -> None:
+    async with World.start() as world:
+        agent = world.new_agent("web-1")
+        channel = FakeChannel(agent)
+        channel.cut()
+        with pytest.raises(AgentGone):
+            await world.open(agent.hello(), channel)
+        (found,) = (await world.store.agents()).items
+
+        assert Liveness.SUSPECT is found.liveness
+        assert 0 == len(world.tenant.sessions)
 
 
 async def _welcome_only(world: World, agent: FakeAgent) -> Session:
@@ -516,6 +559,77 @@ async def test_a_cancel_reaches_an_agent_that_was_away() -> None:
         await settle()
 
         assert [run.id] == [o.run for o in agent.orders(CancelRun) if isinstance(o, CancelRun)]
+
+
+class SlowStore(MemoryStore):
+    """While *gate* is closed, what sessions write to runs is kept at once and answered later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        outcomes = await super().apply(changes)
+        if any(isinstance(change, Append | MoveRun) and change.epoch for change in changes):
+            await self.gate.wait()
+        return outcomes
+
+    async def offsets(self, run: RunId) -> Mapping[StreamName, int]:
+        await self.gate.wait()
+        return await super().offsets(run)
+
+
+async def test_a_cancel_that_comes_while_its_run_is_being_sent_follows_it() -> None:
+    store = SlowStore()
+    async with World.start(agents=["web-1"], behaviour=hang, store=store) as world:
+        store.gate.clear()
+        (run,) = (await world.submit()).runs
+        state = (await world.run(run)).state
+        await world.tenant.jobs.cancel_run(run.id, by="test")
+        store.gate.set()
+        await settle()
+        orders = world.agent("web-1").received
+
+        assert RunState.SENT is state
+        assert [StartRun, CancelRun] == [
+            type(order) for order in orders if isinstance(order, StartRun | CancelRun)
+        ]
+
+
+async def test_a_cancel_that_comes_while_its_run_is_being_resumed_follows_it() -> None:
+    store = SlowStore()
+    async with World.start(agents=["web-1"], behaviour=hang, store=store) as world:
+        agent = world.agent("web-1")
+        (run,) = (await world.submit()).runs
+        agent.vanish()
+        await settle()
+        store.gate.clear()
+        agent.held = [HeldRun(run=run.id, state=HeldState.RUNNING)]
+        await agent.connect()
+        await settle()
+        await world.tenant.jobs.cancel_run(run.id, by="test")
+        store.gate.set()
+        await settle()
+
+        assert [Resume, CancelRun] == [
+            type(order) for order in agent.received if isinstance(order, Resume | CancelRun)
+        ]
+
+
+async def test_a_cancelled_run_that_never_reached_its_agent_is_not_sent_again() -> None:
+    async with World.start(agents=["web-1"], behaviour=ignore) as world:
+        agent = world.agent("web-1")
+        (run,) = (await world.submit()).runs
+        agent.vanish()
+        await settle()
+        await world.tenant.jobs.cancel_run(run.id, by="test")
+        await agent.connect()  # it holds nothing
+        await settle()
+        found = await world.run(run)
+
+        assert (RunState.CANCELLED, Why.CANCELLED) == (found.state, found.why)
+        assert 1 == len(agent.orders(StartRun))
 
 
 async def test_heartbeats_are_answered_and_counted() -> None:

@@ -1,13 +1,18 @@
 """The clockwork: late rounds judge nobody, a controller that was away declares nobody lost."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from farhand.boot.clock import SteadyClock
 from farhand.controller.sweeper import Sweeper
+from farhand.domain.agent import Liveness
 from farhand.domain.limits import DEFAULTS
-from farhand.domain.run import RunState
+from farhand.domain.messages import HeartbeatReply, HeldRun, HeldState
+from farhand.domain.run import Run, RunState
+from farhand.errors import DataDirUnwritable
+from farhand.ports import Change, Outcome
 from farhand.storage.memory import MemoryStore
 from farhand.testing import ManualClock, World, hang, settle
 
@@ -110,6 +115,71 @@ async def test_a_round_that_is_a_little_late_judges_nobody_and_forgives_nothing(
 
         assert RunState.RUNNING is late
         assert RunState.LOST is (await world.run(run)).state
+
+
+class FullStore(MemoryStore):
+    """Refuses every write while it is *full*; reads go on."""
+
+    full = False
+
+    async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        if self.full:
+            raise DataDirUnwritable
+        return await super().apply(changes)
+
+
+async def _beating(world: World, clock: ManualClock, name: str, seconds: float) -> None:
+    for _ in range(int(seconds // 20)):
+        await clock.advance(20)
+        world.agent(name).beat()
+
+
+async def test_nobody_is_lost_because_the_store_could_not_be_written() -> None:
+    clock, store = ManualClock(), FullStore()
+    async with World.start(clock, agents=["web-1", "web-2"], behaviour=hang, store=store) as world:
+        here, cut = (await world.submit()).runs
+        away = world.agent("web-2")
+        away.held = [HeldRun(run=cut.id, state=HeldState.RUNNING)]
+        away.vanish()
+        await settle()
+        store.full = True
+        await _beating(world, clock, "web-1", 3 * LEASE)
+        with pytest.raises(DataDirUnwritable):
+            await away.connect()
+        answered = len(world.agent("web-1").orders(HeartbeatReply))
+        store.full = False
+        await _beating(world, clock, "web-1", 60)
+        await away.connect()
+        await settle()
+
+        assert 3 * LEASE // 20 == answered
+        assert RunState.RUNNING is (await world.run(here)).state
+        assert RunState.RUNNING is (await world.run(cut)).state
+        assert ["sent", "running"] == await _told(world, cut)
+
+
+async def test_who_left_while_the_store_could_not_be_written_is_lost_after_a_lease() -> None:
+    clock, store = ManualClock(), FullStore()
+    async with World.start(clock, agents=["web-1"], behaviour=hang, store=store) as world:
+        (run,) = (await world.submit()).runs
+        store.full = True
+        world.agent("web-1").vanish()
+        await clock.advance(2 * LEASE)
+        store.full = False
+        await clock.advance(LEASE - 5)
+        (agent,) = (await world.store.agents()).items
+        early = (await world.run(run)).state
+        await clock.advance(10)
+
+        assert Liveness.SUSPECT is agent.liveness
+        assert RunState.RUNNING is early
+        assert RunState.LOST is (await world.run(run)).state
+
+
+async def _told(world: World, run: Run) -> list[str]:
+    """The states that a run came to, in order."""
+    events = await world.store.events(run.job, limit=1000)
+    return [event.run.state.value for event in events if event.run and event.run_id == run.id]
 
 
 async def test_old_jobs_are_deleted_and_open_ones_are_not() -> None:

@@ -40,6 +40,22 @@ async def test_a_credential_given_again_is_replaced(control: Control) -> None:
     assert replace(TOKEN, subject="other") == await control.credential("aa")
 
 
+async def test_who_has_a_credential_of_a_kind_is_known(control: Control) -> None:
+    await control.add_credential(TOKEN)
+    asked = [
+        (ORG, "api", "admin"),
+        (ORG, "api", "x"),
+        (ORG, "join", "admin"),
+        ("o", "api", "admin"),
+    ]
+    found = [
+        await control.has_credential(OrgId(org), kind=kind, subject=subject)
+        for org, kind, subject in asked
+    ]
+
+    assert [True, False, False, False] == found
+
+
 async def test_credentials_are_removed_by_whom_they_name(control: Control) -> None:
     others = [
         replace(TOKEN, hash="bb", subject="other"),
