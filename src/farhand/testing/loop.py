@@ -9,6 +9,7 @@ import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
@@ -140,6 +141,7 @@ class Life:
         self._loop = loop
         self._context = Context()
         self._context.run(_LIFE.set, self)
+        self._missed: list[Callable[[], object]] = []
 
     def create_task(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
         """Begin a task of this process; every task and callback that it makes is one too."""
@@ -153,10 +155,16 @@ class Life:
         """Call something of this process, now; None when it is dead."""
         return self._context.copy().run(callback, *args) if self.alive else None
 
+    def soon(self, callback: Callable[[*Ts], object], *args: *Ts) -> None:
+        """Call something of this process in the next round."""
+        self._loop.call_soon(callback, *args, context=self._context.copy())
+
     def call_if_alive(self, callback: Callable[[*Ts], object], *args: *Ts) -> None:
         """What stands in for every callback of this process."""
         if self.alive:
             callback(*args)
+        else:
+            self._missed.append(partial(copy_context().run, callback, *args))
 
     def slow_down(self) -> None:
         """From now on what its threads do takes until `speed_up`."""
@@ -176,8 +184,11 @@ class Life:
     def bury(self) -> None:
         """At the very end: let what is left of it finish, so that nothing is left open."""
         self.alive = True
+        missed, self._missed = self._missed, []
         for task in list(self.tasks):
             task.cancel()
+        for callback in missed:
+            self._loop.call_soon(callback)
 
 
 class LoopClock:
