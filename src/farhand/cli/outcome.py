@@ -83,8 +83,8 @@ def _exit_code_of(run: Run) -> int:
             return Exit.PROGRAM_NOT_FOUND
         case "failed", "not_executable":
             return Exit.NOT_EXECUTABLE
-        case "failed", "signal" if run.signal:
-            return Exit.SIGNALLED + run.signal
+        case "failed", "signal":
+            return Exit.SIGNALLED + (run.signal or 0)
         case "failed", "exit" if run.exit_code:
             return run.exit_code
         case _:
@@ -97,7 +97,7 @@ def what_happened(run: Run) -> str:
         case "exit":
             return f"exit code {run.exit_code}"
         case "signal":
-            said = f"killed by signal {run.signal}"
+            said = f"killed by signal {run.signal or '?'}"
         case "time_limit":
             said = "ran longer than its limit and was killed"
         case _ if run.state == "cancelled":

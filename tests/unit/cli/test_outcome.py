@@ -41,6 +41,7 @@ OK = run("succeeded", "exit", code=0)
         (run("failed", "exit", code=7), 7),
         (run("failed", "exit", code=255), 255),
         (run("failed", "signal", signal=9), 137),
+        (run("failed", "signal"), 128),
         (run("failed", "program_not_found"), 127),
         (run("failed", "not_executable"), 126),
         (run("failed", "no_such_directory"), 125),
@@ -86,6 +87,7 @@ def test_one_host_that_ends_by_itself_needs_no_words() -> None:
 
 def test_what_a_person_cannot_see_is_said() -> None:
     assert ["web-1: killed by signal 9"] == notes("j", [run("failed", "signal", signal=9)])
+    assert ["web-1: killed by signal ?"] == notes("j", [run("failed", "signal")])
     (line,) = notes("j", [run("expired", "queue_ttl")])
     assert line.startswith("web-1: expired [queue_ttl]; ")
     assert "--queue-ttl" in line
