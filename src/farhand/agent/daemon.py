@@ -5,6 +5,7 @@ Puts link, executor, journal and catalogue together; reads no environment and no
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -29,7 +30,7 @@ from farhand.domain.ids import AgentId, check_name, is_id
 from farhand.domain.limits import AGENT_DEFAULTS, AgentLimits
 from farhand.domain.messages import Commands, Hello, Namespace, Namespaces, Welcome
 from farhand.domain.policy import AgentPolicy
-from farhand.errors import ConfigError, DataDirInUse, DataDirUnwritable
+from farhand.errors import ConfigError, DataDirInUse, DataDirUnwritable, FarhandError
 from farhand.ports import Clock, Launcher
 from farhand.wire import native
 
@@ -80,6 +81,7 @@ class StateDir:
         self.agent: AgentId | None = None
         self.secret = ""
         self._lock = -1
+        self._name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -97,7 +99,11 @@ class StateDir:
             state.close()
             msg = f"another agent uses {path}; stop it, or give this one its own --state"
             raise DataDirInUse(msg) from exc
-        state._read()
+        try:
+            state._read()
+        except FarhandError:
+            state.close()
+            raise
         return state
 
     def close(self) -> None:
@@ -105,6 +111,7 @@ class StateDir:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+        self._name.close()
 
     def _read(self) -> None:
         path = self.path / "identity.json"
@@ -117,11 +124,33 @@ class StateDir:
             raise ConfigError(msg) from exc
         if not isinstance(facts, dict) or not is_id("agt", str(facts.get("agent"))):
             raise ConfigError(f"{path} holds no identity; remove it, and the agent joins anew")
-        self.agent, self.secret = AgentId(facts["agent"]), str(facts["secret"])
+        self._claim(AgentId(facts["agent"]))
+        self.secret = str(facts["secret"])
+
+    def _claim(self, agent: AgentId) -> None:
+        """Be this agent, unless another process of this host is.
+
+        A copy of a state directory is the same agent: it would kill the other's runs as its own
+        leftovers, and might start one that the other has started. The name is the kernel's, and is
+        free again when this process is gone.
+        """
+        try:
+            self._name.bind(f"\0farhand-agent-{agent}")
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE:
+                log.warning("it cannot be told whether %s runs here already: %s", agent, exc)
+            else:
+                msg = (
+                    f"{agent} runs on this host already; {self.path} is a copy of its state: "
+                    "remove identity.json there, and it joins as an agent of its own"
+                )
+                raise DataDirInUse(msg) from exc
+        self.agent = agent
 
     def keep(self, agent: AgentId, secret: str) -> None:
         """Write the identity that a join token bought, before anything else is done with it."""
-        self.agent, self.secret = agent, secret
+        self._claim(agent)
+        self.secret = secret
         fresh = self.path / "identity.new"
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w") as file:

@@ -89,3 +89,16 @@ def test_controllers_are_read_in_turn(text: str, found: list[tuple[str, int]]) -
 def test_an_address_that_cannot_be_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):
         addresses([text])
+
+
+def test_a_copy_of_a_state_directory_is_refused_while_the_agent_runs(tmp_path: Path) -> None:
+    first = StateDir.open(tmp_path / "state")
+    first.keep(AgentId("agt_01h455vb4pex5vsknk084sn02z"), "secret")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "identity.json").write_bytes(
+        (tmp_path / "state" / "identity.json").read_bytes()
+    )
+    with pytest.raises(DataDirInUse, match="runs on this host already.*remove identity.json"):
+        StateDir.open(tmp_path / "copy")
+    first.close()
+    StateDir.open(tmp_path / "copy").close()
