@@ -91,6 +91,7 @@ class StateDir:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             state._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
+            state.close()
             msg = f"the state directory {path} cannot be used: {exc.strerror}"
             raise DataDirUnwritable(msg) from exc
         try:

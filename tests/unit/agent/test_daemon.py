@@ -98,7 +98,7 @@ def test_a_copy_of_a_state_directory_is_refused_while_the_agent_runs(tmp_path: P
     (tmp_path / "copy" / "identity.json").write_bytes(
         (tmp_path / "state" / "identity.json").read_bytes()
     )
-    with pytest.raises(DataDirInUse, match="runs on this host already.*remove identity.json"):
+    with pytest.raises(DataDirInUse, match=r"on this host already.*remove identity\.json"):
         StateDir.open(tmp_path / "copy")
     first.close()
     StateDir.open(tmp_path / "copy").close()
