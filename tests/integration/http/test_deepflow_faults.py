@@ -327,14 +327,20 @@ async def test_b12_a_bad_header_about_forwarding_gives_one_answer_and_one_run(ti
 
 
 class NoStore(MemoryStore):
-    """A store that cannot be read."""
+    """A store that cannot be read once it is *gone*."""
+
+    gone = False
 
     async def agents_named(self, name: str) -> Sequence[Agent]:
-        raise StoreUnavailable("the disk is gone")
+        if self.gone:
+            raise StoreUnavailable("the disk is gone")
+        return await super().agents_named(name)
 
 
 async def test_b13_a_store_that_does_not_answer_is_told_in_an_envelope() -> None:
-    async with facade(store=NoStore()) as here:
+    store = NoStore()
+    async with facade(store=store) as here:
+        store.gone = True
         answers = [await here.run(), await here.list(), await here.run(agent="17")]
 
         assert [(503, "SERVICE_UNAVAILABLE", "the disk is gone")] * 3 == list(map(told, answers))
@@ -375,16 +381,26 @@ class Printer(MemoryStore):
 
 
 async def test_b14_large_output_is_read_once_and_never_held() -> None:
-    store = Printer()
-    async with facade(succeed(), store=store) as here:
+    store, turns = Printer(), 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with facade(succeed(), store=store) as here, asyncio.TaskGroup() as tasks:
+        ticking = tasks.create_task(others(), name="others")
         tracemalloc.start()
         try:
             sizes = await by_hand(here, leave=asyncio.Event())
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
+            ticking.cancel()
 
         pieces = range(0, store.SIZE, READ_BYTES)
+        assert len(pieces) < turns
         assert [(offset, READ_BYTES) for offset in pieces] == store.read
         assert sealed_length(store.SIZE) < sum(sizes) < sealed_length(store.SIZE) + 100
         assert max(sizes) < 2 * READ_BYTES
