@@ -164,6 +164,25 @@ class Backoff:
         return told_s + self._rng.uniform(0.0, most)
 
 
+class Rhythm:
+    """When the heartbeats of one stream are due.
+
+    The first comes at a random time within the interval: agents that arrived together, after the
+    controller was away, beat apart from their first round on.
+    """
+
+    def __init__(self, interval_s: float, rng: random.Random) -> None:
+        self._interval_s = interval_s
+        self._rng = rng
+        self._earliest = 0.0
+
+    def next(self) -> float:
+        """Seconds until the next one."""
+        share = self._rng.uniform(self._earliest, 1.0)
+        self._earliest = 0.8
+        return self._interval_s * share
+
+
 class _Stream(Handler):
     """One call on one connection: the handler the link calls back."""
 
@@ -328,13 +347,9 @@ class Link:
         stream.say(Held((), last=True))
 
     async def _beat(self, stream: _Stream, interval_s: float) -> None:
-        """Send heartbeats until the stream is over; two without an answer end it.
-
-        The first comes at a random time within the interval: agents that arrived together, after
-        the controller was away, beat apart from their first round on.
-        """
-        wait_s = interval_s * self._rng.random()
-        while not await self._changed(stream, wait_s):
+        """Send heartbeats until the stream is over; two without an answer end it."""
+        rhythm = Rhythm(interval_s, self._rng)
+        while not await self._changed(stream, rhythm.next()):
             if stream.unanswered >= MISSED_HEARTBEATS:
                 log.warning("the controller does not answer heartbeats; dialling again")
                 stream.call.cancel("heartbeats are not answered")
@@ -349,7 +364,6 @@ class Link:
                     runs=self._work.running,
                 )
             )
-            wait_s = interval_s * self._rng.uniform(0.8, 1.0)
 
     @staticmethod
     async def _changed(stream: _Stream, within_s: float) -> bool:

@@ -58,10 +58,11 @@ class FrontDoor:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A listening gateway: where it listens, and how it stops."""
+    """A listening gateway: where it listens, and what there is to count."""
 
     address: tuple[str, int]
     server: GrpcServer
+    admissions: Admissions
 
 
 def link_limits(limits: Limits) -> LinkLimits:
@@ -111,7 +112,7 @@ async def serving_agents(
             msg = f"agents cannot be served on {host}:{port}: {exc.strerror or exc}"
             raise PortInUse(msg) from exc
         try:
-            yield Gateway(address, server)
+            yield Gateway(address, server, door.admissions)
         finally:
             draining = tasks.create_task(server.drain(grace_s=limits.stop_s / 2), name="drain")
             await asyncio.sleep(0)  # its first step closes the listener

@@ -166,6 +166,34 @@ async def test_another_protocol_is_refused(tmp_path: Path) -> None:
         assert "protocol" in message
 
 
+async def test_who_finds_the_door_full_is_told_when_to_come_back(tmp_path: Path) -> None:
+    it = estate(tmp_path, replace(DEFAULTS, admissions=0, admissions_waiting=0))
+    async with it.controller() as gateway, talk(gateway) as late:
+        late.say(_hello((it.directory / "join.token").read_text().strip()))
+        status, message = await late.status()
+        (goodbye,) = late.heard
+
+        assert Status.RESOURCE_EXHAUSTED is status
+        assert "try again a little later" in message
+        assert isinstance(goodbye, Goodbye)
+        assert Parting.OVERLOADED is goodbye.reason
+        assert 0 < goodbye.reconnect_after_s < 1
+
+
+async def test_who_leaves_while_it_waits_at_the_door_is_not_let_in(tmp_path: Path) -> None:
+    it = estate(tmp_path, replace(DEFAULTS, admissions=1))
+    async with it.controller() as gateway:
+        async with gateway.admissions.turn():
+            async with talk(gateway) as gone:
+                gone.say(_hello((it.directory / "join.token").read_text().strip()))
+                await until(lambda: gateway.admissions.waiting == 1)
+            await until(lambda: gateway.server.connections == 0)
+        await until(lambda: gateway.admissions.counters.begun == 2)
+
+        assert () == tuple((await it.store.agents()).items)
+        assert 0 == gateway.admissions.at_once
+
+
 async def test_an_unknown_method_is_unimplemented(tmp_path: Path) -> None:
     async with open_gateway(tmp_path) as (_, gateway), talk(gateway, "/x.Y/Z") as stranger:
         status, _ = await stranger.status()
