@@ -131,10 +131,7 @@ class Executor:
         self._stopping = False
 
     async def __aenter__(self) -> Self:
-        """Settle with the past first: what an earlier process left running is killed.
-
-        Raises DataDirUnwritable when its output is there and cannot be understood.
-        """
+        """Settle with the past first: what an earlier process left running is killed."""
         entries = list(self._journal.entries.values())
         files = self._spools.find(
             {entry.run: "" != entry.boot_id == self._boot_id for entry in entries}

@@ -19,7 +19,6 @@ from typing import Final, Protocol
 from farhand.agent.budget import Budget
 from farhand.domain.ids import RunId, is_id
 from farhand.domain.output import StreamName
-from farhand.errors import DataDirUnwritable
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +139,7 @@ class SpoolFile:
                 log.warning("%s cannot be removed: %s", self._path, exc.strerror)
 
     def find(self, *, whole: bool) -> None:
-        """Read what an earlier process left in the file. Raises DataDirUnwritable, OSError.
+        """Read what an earlier process left in the file. Raises OSError.
 
         Not *whole* is what the kernel was not alive long enough to write: where its pages are
         missing, the file has a hole, and what is behind that does not count.
@@ -151,11 +150,8 @@ class SpoolFile:
             if len(head) < _HEAD.size or not head.strip(b"\0"):
                 return  # the power went before anything was written
             if not head.startswith(VERSION):
-                msg = (
-                    f"{self._path} is not a spool file of this version; move it away to go on, "
-                    "and output that is not stored yet is lost"
-                )
-                raise DataDirUnwritable(msg)
+                self._put_aside()
+                return
             base = _HEAD.unpack(head)[3]
             if head != self._head(base):
                 log.warning("%s is damaged; what it holds is lost", self._path)
@@ -166,6 +162,14 @@ class SpoolFile:
                     size = os.lseek(fd, DATA_AT + base, os.SEEK_HOLE)
         self.base, self.end = base, max(base, size - DATA_AT)
         self._count(self.end - self.base)
+
+    def _put_aside(self) -> None:
+        """Leave a file of another version to those who can read it: the agent goes on without."""
+        aside = f"{self._path}.aside"
+        os.rename(self._path, aside)  # noqa: PTH104  # as with unlink
+        self._exists = False
+        told = "%s is not a spool file of this version; it is %s now, and lost to its run"
+        log.warning(told, self._path, aside)
 
     def _head(self, base: int) -> bytes:
         facts = (VERSION, self._run.encode(), self._stream.encode(), base)
@@ -223,7 +227,8 @@ class SpoolDir:
     def find(self, runs: Mapping[RunId, bool]) -> dict[RunId, dict[StreamName, SpoolFile]]:
         """Find what an earlier process left of *runs*, and remove what is of any other run.
 
-        *runs* says of each whether the host has been up since. Raises DataDirUnwritable.
+        *runs* says of each whether the host has been up since. What cannot be read is said and
+        counts as lost; it keeps no agent from its work.
         """
         found: dict[RunId, dict[StreamName, SpoolFile]] = {}
         for path in list(self._paths()):
@@ -241,10 +246,14 @@ class SpoolDir:
         return found
 
     def _paths(self) -> Iterator[Path]:
-        with contextlib.suppress(FileNotFoundError):
+        try:
             for path in self.directory.iterdir():
                 if is_id("run", path.stem) and path.suffix[1:] in set(StreamName):
                     yield path
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            self.failed(exc)
 
     def failed(self, exc: OSError) -> None:
         """Say that the disk fails, once for each cause."""

@@ -21,7 +21,6 @@ from farhand.agent.spoolfile import (
 from farhand.domain.ids import RunId
 from farhand.domain.limits import AGENT_DEFAULTS, MIB, AgentLimits
 from farhand.domain.output import StreamName
-from farhand.errors import DataDirUnwritable
 
 RUN = RunId("run_01h455vb4pex5vsknk084sn02q")
 OTHER = RunId("run_01h455vb4pex5vsknk084sn02r")
@@ -226,15 +225,36 @@ def test_a_file_of_another_run_holds_nothing(files: SpoolDir) -> None:
 
 
 @pytest.mark.parametrize("content", [b"farhand spool 2\n" + bytes(200), b"hello, world" * 20])
-def test_a_file_of_another_version_says_what_to_do_and_is_left_alone(
-    files: SpoolDir, content: bytes
+def test_a_file_of_another_version_is_put_aside_and_holds_nothing(
+    files: SpoolDir, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(files, b"abc").close()
     path(files).write_bytes(content)
-    with pytest.raises(DataDirUnwritable, match="move it away to go on"):
-        files.find({RUN: True})
+    file = found(files)
+    file.remove()
 
-    assert content == path(files).read_bytes()
+    assert (0, 0) == (file.base, file.end)
+    aside = path(files).with_name(f"{RUN}.stdout.aside")
+    assert content == aside.read_bytes()
+    assert [f"{path(files)} is not a spool file of this version"] == [
+        each.partition(";")[0] for each in warnings(caplog)
+    ]
+    assert {} == files.find({})
+    assert [aside] == list(files.directory.iterdir())
+
+
+def test_a_directory_that_is_none_keeps_output_in_memory_and_says_so_once(
+    files: SpoolDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    files.directory.write_text("a file where the directory should be")
+    assert {} == files.find({RUN: True})
+    file = files.file(RUN, OUT)
+    assert file is not None
+
+    assert not file.put(b"abc")
+    assert [f"the spool {files.directory} fails: Not a directory"] == [
+        each.partition(";")[0] for each in warnings(caplog)
+    ]
 
 
 def test_behind_a_hole_that_the_power_left_nothing_counts(files: SpoolDir) -> None:
