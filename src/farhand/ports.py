@@ -5,6 +5,7 @@ Every implementation of a seam passes that seam's suite in tests/contract/. A si
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 from farhand.domain.agent import Agent, Identity, Liveness
@@ -358,6 +359,31 @@ class RunFilter:
     job: JobId | None = None
     agent: AgentId | None = None
     states: frozenset[RunState] | None = None
+
+
+class Durability(StrEnum):
+    """What a commit survives, besides a full disk."""
+
+    DISK = "disk"  # a power cut: it was flushed before anybody was told
+    PROCESS = "process"  # the death of the process, at any moment; a power cut takes the last of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreCounters:
+    """What one org's store has done since it was opened. Times in seconds.
+
+    *failures* are transactions that were rolled back. *flushes* are of the log, of output files
+    and of directories; *commit_s* was spent on the log and *flush_s* on the others. *longest_s* is
+    of one whole transaction.
+    """
+
+    commits: int = 0
+    changes: int = 0
+    failures: int = 0
+    flushes: int = 0
+    commit_s: float = 0.0
+    flush_s: float = 0.0
+    longest_s: float = 0.0
 
 
 class Store(Protocol):

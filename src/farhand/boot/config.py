@@ -17,6 +17,9 @@ from typing import Any, Self, TypeVar, get_type_hints
 from farhand.boot.process import LEVELS
 from farhand.domain.limits import AGENT_DEFAULTS, DEFAULTS, AgentLimits, Limits
 from farhand.errors import ConfigError, UnsafeBinding
+from farhand.ports import Durability
+
+_CHOICES = {"log_level": tuple(LEVELS), "durability": tuple(it.value for it in Durability)}
 
 Config = TypeVar("Config", "ControllerConfig", "AgentConfig")
 
@@ -33,6 +36,7 @@ class ControllerConfig:
     insecure: bool = False
     deepflow_api: bool = False
     deepflow_trusted_front: tuple[str, ...] = ()
+    durability: Durability = Durability.DISK
     log_level: str = "info"
     limits: Limits = field(default=DEFAULTS)
 
@@ -163,8 +167,11 @@ def _value(kind: type[Any], name: str, value: Any, where: str) -> Any:
         raise wrong
     if not isinstance(value, str) or ("Path" in hint and not value):
         raise wrong
-    if name == "log_level" and value not in LEVELS:
-        raise ConfigError(f"{where} is {value!r}; it is one of {', '.join(LEVELS)}")
+    for choice, known in _CHOICES.items():
+        if name == choice and value not in known:
+            raise ConfigError(f"{where} is {value!r}; it is one of {', '.join(known)}")
+    if "Durability" in hint:
+        return Durability(value)
     return Path(value) if "Path" in hint else value
 
 

@@ -40,11 +40,17 @@ from farhand.gateway.server import FrontDoor, Gateway, serving_agents
 from farhand.http.app import build_app
 from farhand.http.deepflow.rights import Front
 from farhand.http.server import Address, serving_http
-from farhand.ports import Clock
+from farhand.ports import Clock, Durability
 from farhand.storage import open_storage
 from farhand.wire.grpc import server_context
 
 log = structlog.get_logger()
+
+AT_RISK = (
+    "nothing is flushed before it is acknowledged: if this host loses power or its kernel stops, "
+    "jobs, states and output of the last seconds before may be missing although they were "
+    "acknowledged; the end of this process alone, however it comes, loses nothing"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,12 @@ async def running_controller(
     clock = SteadyClock(clock or SystemClock(), _wall_clock_jumped)
     limits = config.limits
     tls = _tls(config)
-    async with open_storage(config.data, inline_bytes=limits.inline_bytes) as storage:
+    if config.durability is not Durability.DISK:
+        log.warning("store.relaxed", durability=config.durability.value, at_risk=AT_RISK)
+    opening = open_storage(
+        config.data, inline_bytes=limits.inline_bytes, durability=config.durability
+    )
+    async with opening as storage:
         enrolment = Enrolment(storage.control, clock)
         org = await enrolment.begin(config.data)
         async with Tenants(
@@ -203,6 +214,13 @@ def parser() -> argparse.ArgumentParser:
         type=listed,
         metavar="ADDRESS[,…]",
         help="where X-User-* and X-Org-Id are believed: addresses or networks (10.0.0.0/8)",
+    )
+    options.add_argument(
+        "--durability",
+        type=Durability,
+        choices=list(Durability),
+        help="what an acknowledged write survives: a power cut (disk, the default), "
+        "or the end of this process only (process)",
     )
     options.add_argument("--log-level", choices=sorted(LEVELS), help="how much is logged")
     return options

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from farhand.domain.output import StreamName
+from farhand.storage.disk import Disk, sync_directory
 
 _OPEN_FILES: Final = 64  # the least recently written is closed
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")  # what an id may be to become a file's name
@@ -24,12 +25,14 @@ class OutputFiles:
     `write` places bytes, and they are safe after the next `sync`. Raises OSError.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
+        self.disk = disk or Disk()
         self._root = root
         self._open: OrderedDict[Path, int] = OrderedDict()
         self._unsynced: dict[int, None] = {}
         self._new_in: dict[Path, None] = {}  # directories with entries that are not safe yet
         root.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(root)  # an earlier process may have died before it came to that
 
     def write(self, run: str, stream: StreamName, offset: int, data: bytes | memoryview) -> None:
         """Put *data* at *offset*, where the bytes that count end."""
@@ -44,10 +47,10 @@ class OutputFiles:
     def sync(self) -> None:
         """Make all that was written safe, files and their names."""
         for fd in self._unsynced:
-            os.fdatasync(fd)
+            self.disk.keep_file(fd)
         self._unsynced.clear()
         for directory in self._new_in:
-            sync_directory(directory)
+            self.disk.keep_names(directory)
         self._new_in.clear()
 
     def read(self, run: str, stream: StreamName, offset: int, size: int) -> bytes:
@@ -96,6 +99,8 @@ class OutputFiles:
             self._close(next(iter(self._open)))
         fd = self._opened(path)
         self._open[path] = fd
+        if size == 0:  # nothing of it counts yet: its name may be as new as its bytes
+            self._new_in[path.parent] = None
         if os.fstat(fd).st_size > size:
             os.ftruncate(fd, size)
         return fd
@@ -107,23 +112,13 @@ class OutputFiles:
         if not path.parent.is_dir():
             path.parent.mkdir(mode=0o700)
             self._new_in[self._root] = None
-        self._new_in[path.parent] = None
         return os.open(path, flags | os.O_CREAT, mode=0o600)
 
     def _close(self, path: Path) -> None:
         fd = self._open.pop(path)
         try:
             if fd in self._unsynced:
-                os.fdatasync(fd)
+                self.disk.keep_file(fd)
                 del self._unsynced[fd]
         finally:
             os.close(fd)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory safe."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

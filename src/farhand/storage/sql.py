@@ -19,16 +19,17 @@ from farhand.domain.job import Job
 from farhand.domain.output import StreamName
 from farhand.domain.run import Run, RunState
 from farhand.errors import StoreUnavailable
-from farhand.ports import Change, Event, Outcome, Page, Record, RunFilter
+from farhand.ports import Change, Durability, Event, Outcome, Page, Record, RunFilter, StoreCounters
 from farhand.storage import statements as sql
 from farhand.storage.cursors import cursor_of, listing_of, number_of, place_of
+from farhand.storage.disk import Disk, sync_directory
 from farhand.storage.door import Door
-from farhand.storage.files import OutputFiles, sync_directory
+from farhand.storage.files import OutputFiles
 from farhand.storage.migrations import upgrade
 from farhand.storage.readers import Readers
 from farhand.storage.rows import Row, Values, agent_of, event_of, job_of, record_of, run_of
 from farhand.storage.sqlite import connect, explained
-from farhand.storage.writer import Call, Counters, Writer
+from farhand.storage.writer import Call, Writer
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ class SqlStore:
         self._writer = Writer(db, files, inline_bytes, self._settle)
 
     @property
-    def counters(self) -> Counters:
+    def counters(self) -> StoreCounters:
         """What the writer has done since the store was opened."""
         return self._writer.counters
 
@@ -203,7 +204,9 @@ def _newest_in_states(
     return [(run_of(row), row[-1]) for row in islice(newest, values["limit"])]
 
 
-async def open_sql_store(directory: Path, org: OrgId, inline_bytes: int) -> SqlStore:
+async def open_sql_store(
+    directory: Path, org: OrgId, inline_bytes: int, durability: Durability = Durability.DISK
+) -> SqlStore:
     """Open the store of *org* in *directory*, made and upgraded where needed.
 
     *inline_bytes* of each stream stand in the database; it counts when the database is made.
@@ -213,11 +216,11 @@ async def open_sql_store(directory: Path, org: OrgId, inline_bytes: int) -> SqlS
 
     def opened() -> tuple[sqlite3.Connection, OutputFiles, int]:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        db = connect(path)
+        db = connect(path, durability)
         try:
             upgrade("org", db)
             boundary = _claim(db, org, inline_bytes)
-            files = OutputFiles(directory / "output")
+            files = OutputFiles(directory / "output", Disk(durability))
             for made in (directory, directory.parent, directory.parent.parent):
                 sync_directory(made)
             _delete_doomed(db, files)
@@ -252,5 +255,6 @@ def _claim(db: sqlite3.Connection, org: OrgId, inline_bytes: int) -> int:
 def _delete_doomed(db: sqlite3.Connection, files: OutputFiles) -> None:
     """Delete the files of runs whose deletion was committed, and not finished."""
     for (run,) in db.execute(sql.ALL_DOOMED).fetchall():
-        files.delete(run)
-        db.execute(sql.FORGET_DOOMED, {"run": run})
+        with suppress(OSError):  # it is tried again at the next start
+            files.delete(run)
+            db.execute(sql.FORGET_DOOMED, {"run": run})

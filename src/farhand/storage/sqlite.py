@@ -1,7 +1,7 @@
 """How farhand opens SQLite, and what its errors mean to a caller.
 
 Every connection of the product is made here, with the same promises: a commit that returned is on
-the disk, readers and the writer do not wait for each other.
+the disk, unless an operator wants less, and readers and the writer do not wait for each other.
 """
 
 import errno
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from farhand.errors import DataDirUnwritable, FarhandError, StoreUnavailable
+from farhand.ports import Durability
 
 _BUSY_S: Final = 5.0
 
@@ -27,7 +28,10 @@ _UNWRITABLE_ERRNO: Final = {
 }
 
 
-def connect(path: Path) -> sqlite3.Connection:
+_SYNCHRONOUS: Final = {Durability.DISK: "FULL", Durability.PROCESS: "NORMAL"}
+
+
+def connect(path: Path, durability: Durability = Durability.DISK) -> sqlite3.Connection:
     """Open the database at *path*, made with mode 0600 if there is none, for one thread at a time.
 
     Transactions begin and end where the caller says so. Raises sqlite3.Error and OSError.
@@ -42,7 +46,7 @@ def connect(path: Path) -> sqlite3.Connection:
     )
     try:
         db.execute("PRAGMA journal_mode = WAL").fetchall()
-        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA journal_size_limit = 67108864")
     except BaseException:

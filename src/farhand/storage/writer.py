@@ -7,14 +7,13 @@ nobody anything that is not on the disk.
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import perf_counter
-from typing import Final
 
 from farhand.domain.ids import RunId
-from farhand.ports import Change, Outcome
+from farhand.ports import Change, Durability, Outcome, StoreCounters
 from farhand.storage import statements as sql
 from farhand.storage.changes import carry_out
 from farhand.storage.files import OutputFiles
@@ -46,18 +45,6 @@ class _Place:
     change: Change
 
 
-@dataclass(slots=True)
-class Counters:
-    """What a writer has done since it began; *failures* are transactions. Times in seconds."""
-
-    commits: int = 0
-    changes: int = 0
-    failures: int = 0
-    commit_s: float = 0.0  # in COMMIT, which flushes the log
-    files_s: float = 0.0  # flushing output files
-    longest_s: float = 0.0  # of one whole transaction
-
-
 class Writer:
     """Carries out calls in the order they are submitted, many to a commit.
 
@@ -72,7 +59,7 @@ class Writer:
         inline_bytes: int,
         settle: Callable[[Sequence[Call]], None],
     ) -> None:
-        self.counters: Final = Counters()
+        self.counters = StoreCounters()  # replaced, never changed: any thread may look
         self._db = db
         self._files = files
         self._inline_bytes = inline_bytes
@@ -164,13 +151,19 @@ class Writer:
         self._tell(places)
         self._delete_files(ledger.doomed)
 
-    def _count(self, changes: int, files_s: float, commit_s: float, whole_s: float) -> None:
-        counters = self.counters
-        counters.commits += 1
-        counters.changes += changes
-        counters.files_s += files_s
-        counters.commit_s += commit_s
-        counters.longest_s = max(counters.longest_s, whole_s)
+    def _count(self, changes: int, flush_s: float, commit_s: float, whole_s: float) -> None:
+        before, disk = self.counters, self._files.disk
+        commits = before.commits + 1
+        logs = commits if disk.durability is Durability.DISK else 0  # one flush for each commit
+        self.counters = replace(
+            before,
+            commits=commits,
+            changes=before.changes + changes,
+            flushes=logs + disk.flushes,
+            commit_s=before.commit_s + commit_s,
+            flush_s=before.flush_s + flush_s,
+            longest_s=max(before.longest_s, whole_s),
+        )
 
     def _delete_files(self, runs: Sequence[str]) -> None:
         """Delete the files of runs that are gone; what cannot be is tried at the next start."""
@@ -180,7 +173,7 @@ class Writer:
                 self._unlinked.append(run)
 
     def _fail(self, places: Sequence[_Place], exc: Exception) -> None:
-        self.counters.failures += 1
+        self.counters = replace(self.counters, failures=self.counters.failures + 1)
         for call in {place.call: None for place in places}:
             call.error = explained(exc)  # one for each: a raised error belongs to its caller
             if call.error is not exc:

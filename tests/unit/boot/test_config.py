@@ -20,6 +20,7 @@ from farhand.boot.config import (
 )
 from farhand.domain.limits import AGENT_DEFAULTS, DEFAULTS
 from farhand.errors import ConfigError, FarhandError, UnsafeBinding
+from farhand.ports import Durability
 
 
 def agent(
@@ -89,7 +90,7 @@ def test_an_option_can_take_back_what_a_file_turned_on(file: Path) -> None:
 def test_everything_of_a_controller_can_stand_in_a_file(file: Path) -> None:
     file.write_text(
         'data = "/d"\nhttp = "[::1]:1"\nagents = ":2"\ntls_cert = "c"\ntls_key = "k"\n'
-        'insecure = true\nlog_level = "debug"\n'
+        'insecure = true\nlog_level = "debug"\ndurability = "process"\n'
         'deepflow_api = true\ndeepflow_trusted_front = ["10.2.0.7"]\n'
         "[limits]\nheartbeat_s = 7\nrequests = 3.0\n"
     )
@@ -104,6 +105,7 @@ def test_everything_of_a_controller_can_stand_in_a_file(file: Path) -> None:
         "insecure": True,
         "deepflow_api": True,
         "deepflow_trusted_front": ("10.2.0.7",),
+        "durability": Durability.PROCESS,
         "log_level": "debug",
     } == {item.name: getattr(found, item.name) for item in fields(found) if item.name != "limits"}
     assert (7.0, 3) == (found.limits.heartbeat_s, found.limits.requests)
@@ -398,3 +400,16 @@ def test_several_trusted_fronts_stand_in_one_variable() -> None:
     env = {"FARHAND_CONTROLLER_DEEPFLOW_TRUSTED_FRONT": "10.2.0.7, 10.3.0.0/24"}
 
     assert ("10.2.0.7", "10.3.0.0/24") == controller(env=env).deepflow_trusted_front
+
+
+@pytest.mark.parametrize("word", ["ram", "", "DISK", "disk,process"])
+def test_a_durability_that_is_not_known_is_refused_with_those_that_are(word: str) -> None:
+    with pytest.raises(ConfigError, match="one of disk, process"):
+        controller(env={"FARHAND_CONTROLLER_DURABILITY": word})
+
+
+def test_durability_can_be_given_anywhere(file: Path) -> None:
+    file.write_text('durability = "process"')
+
+    assert Durability.PROCESS is controller(file).durability
+    assert Durability.DISK is controller(file, durability=Durability.DISK).durability

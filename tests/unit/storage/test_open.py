@@ -7,6 +7,7 @@ import pytest
 
 from farhand.domain.ids import OrgId
 from farhand.errors import DataDirInUse, DataDirUnwritable, StoreUnavailable
+from farhand.ports import Durability
 from farhand.storage import open_memory, open_storage
 from tests.contract.storing import INLINE, ORG, add, append
 
@@ -33,6 +34,29 @@ async def test_one_org_has_one_store(tmp_path: Path) -> None:
         assert [] == (await first.jobs()).items
 
 
+async def test_what_each_open_store_has_done_is_counted(tmp_path: Path) -> None:
+    async with open_storage(tmp_path) as storage:
+        before = storage.counters()
+        store = await storage.store(ORG)
+        await store.apply([add()])
+        after = storage.counters()
+
+    assert {} == before
+    assert [ORG] == list(after)
+    assert (1, 1, 1) == (after[ORG].commits, after[ORG].changes, after[ORG].flushes)
+
+
+async def test_relaxed_a_store_flushes_nothing(tmp_path: Path) -> None:
+    async with open_storage(
+        tmp_path, inline_bytes=INLINE, durability=Durability.PROCESS
+    ) as storage:
+        store = await storage.store(ORG)
+        await store.apply([add(), append(bytes(2 * INLINE))])
+        counters = storage.counters()[ORG]
+
+    assert (2, 0) == (counters.commits, counters.flushes)
+
+
 async def test_memory_has_the_same_shape() -> None:
     async with open_memory() as storage:
         await storage.control.add_org(ORG, "default", 1.0)
@@ -40,6 +64,7 @@ async def test_memory_has_the_same_shape() -> None:
 
         assert ORG == await storage.control.org_named("default")
         assert first is again
+        assert {} == storage.counters()
 
 
 async def test_a_directory_has_one_user_at_a_time(tmp_path: Path) -> None:

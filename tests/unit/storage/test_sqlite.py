@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from farhand.errors import DataDirUnwritable, StoreUnavailable
+from farhand.ports import Durability
 from farhand.storage.sqlite import connect, connect_reader, explained, is_environment
 
 
@@ -20,6 +21,14 @@ def test_a_commit_is_on_the_disk_when_it_returns(tmp_path: Path) -> None:
     db.close()
 
     assert {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1} == promised
+
+
+def test_relaxed_the_log_is_flushed_only_before_it_is_folded_back(tmp_path: Path) -> None:
+    db = connect(tmp_path / "a.db", Durability.PROCESS)
+    promised = {name: pragma(db, name) for name in ("journal_mode", "synchronous", "foreign_keys")}
+    db.close()
+
+    assert {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1} == promised
 
 
 def test_a_database_is_for_its_owner_alone(tmp_path: Path) -> None:

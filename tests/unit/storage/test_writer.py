@@ -8,7 +8,7 @@ import pytest
 
 from farhand.domain.run import RunState
 from farhand.errors import DataDirUnwritable, StoreUnavailable
-from farhand.ports import Added, Change, Kept, Moved
+from farhand.ports import Added, Change, Kept, Moved, StoreCounters
 from farhand.storage.files import OutputFiles
 from farhand.storage.migrations import upgrade
 from farhand.storage.sqlite import connect
@@ -85,6 +85,28 @@ def test_calls_that_wait_together_are_one_commit(desk: Desk) -> None:
 
     assert all(isinstance(call.outcomes[0], Moved) for call in calls)
     assert 2 == desk.writer.counters.commits - before  # the one at the gate, and one for all
+
+
+def test_commits_and_flushes_are_counted(desk: Desk) -> None:
+    before = desk.writer.counters
+    desk.ask(add())
+    state = desk.writer.counters
+    desk.ask(append(bytes(2 * INLINE)))
+    output = desk.writer.counters
+
+    assert (1, 1, 1) == _counted(before, state)
+    assert (1, 1, 4) == _counted(state, output)  # the log, the file and two directories
+    assert 0 < state.commit_s <= output.commit_s
+    assert state.flush_s < output.flush_s
+    assert 0 < output.longest_s
+
+
+def _counted(before: StoreCounters, after: StoreCounters) -> tuple[int, int, int]:
+    return (
+        after.commits - before.commits,
+        after.changes - before.changes,
+        after.flushes - before.flushes,
+    )
 
 
 def test_a_bad_call_meets_its_fate_alone(desk: Desk) -> None:
