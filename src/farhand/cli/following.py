@@ -3,17 +3,23 @@
 Shared by `run` and `jobs follow`. Decides nothing about exit codes: that is outcome's table.
 """
 
+import time
 from collections.abc import Sequence
+from typing import Final
 
 from farhand.cli.interrupts import Interrupts
 from farhand.cli.outcome import Exit, exit_code, notes
 from farhand.cli.screen import JsonLines, Prefixed, Raw, Screen, note
 from farhand.client._blocking import Client, JobHandle
-from farhand.client._errors import ClientError
+from farhand.client._calls import cancel_job
+from farhand.client._errors import ClientError, StreamLost
 from farhand.client._events import End, Output, RunChanged
+from farhand.client._resume import ignored
 from farhand.client._shapes import Run
 
-_NAMED = 5  # hosts named in one note
+PATIENCE_S: Final = 600.0  # a restart of the controller's host fits into it
+UNREAD_S: Final = 5.0  # for the cancel of a job that nobody reads
+_NAMED: Final = 5  # hosts named in one note
 
 
 class Progress:
@@ -45,7 +51,13 @@ def show(client: Client, job: JobHandle, screen: Screen, *, quiet: bool = False)
     """Show the job to its end; return the exit code. Interrupted or unread, it is cancelled."""
     progress = Progress(job.runs)
     waiting = (lambda: None) if quiet or isinstance(screen, JsonLines) else progress.waiting
-    with Interrupts(job.cancel, waiting=waiting) as interrupts:
+    ask = cancel_job(job.id)
+
+    def cancel() -> None:
+        client.send(ask, notice=ignored)  # the stream tells of a controller that is away
+
+    left = False
+    with Interrupts(cancel, waiting=waiting) as interrupts:
         try:
             for event in job:
                 match event:
@@ -58,12 +70,19 @@ def show(client: Client, job: JobHandle, screen: Screen, *, quiet: bool = False)
                     case End():
                         screen.ended(event)
         except BrokenPipeError:
-            cancel_unread(job)
+            cancel_unread(client, job)
             raise
         except KeyboardInterrupt:
-            if not quiet:
-                note(f"left; `farhand jobs follow {job.id}` comes back to it")
-            return Exit.INTERRUPTED
+            left = True
+        except StreamLost as exc:
+            exc.hint = _later(job, asked=interrupts.seen, heard=interrupts.heard)
+            raise
+    if left:
+        if not quiet:
+            note(f"left; `farhand jobs follow {job.id}` comes back to it")
+        if not interrupts.heard:
+            note(f"the cancel was not heard; `farhand jobs cancel {job.id}` asks again")
+        return Exit.INTERRUPTED
     runs = _settled(client, job, list(progress.runs.values()))
     if not quiet:
         for line in notes(job.id, runs):
@@ -71,10 +90,17 @@ def show(client: Client, job: JobHandle, screen: Screen, *, quiet: bool = False)
     return exit_code(runs, interrupted=interrupts.seen)
 
 
-def cancel_unread(job: JobHandle) -> None:
+def _later(job: JobHandle, *, asked: bool, heard: bool) -> str:
+    """Say what may be done when the controller is back."""
+    if asked and not heard:
+        return f"the cancel was not heard; `farhand jobs cancel {job.id}` asks again"
+    return f"the job goes on without this program; `farhand jobs follow {job.id}` comes back to it"
+
+
+def cancel_unread(client: Client, job: JobHandle) -> None:
     """Cancel a job whose output nobody reads any more: a pipe's writer ends with its reader."""
     try:
-        job.cancel()
+        client.send(cancel_job(job.id), until=time.monotonic() + UNREAD_S, notice=ignored)
     except ClientError as exc:
         note(f"could not cancel {job.id}: {exc} [{exc.code}]")
 

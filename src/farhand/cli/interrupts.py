@@ -6,17 +6,15 @@ Handlers do next to nothing; asking the controller happens in a thread, and outp
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Final, Self
 
 from farhand.cli.screen import note
-from farhand.client._errors import ClientError, Unreachable
+from farhand.client._errors import ClientError
 
 WAITING_S: Final = 2.0
-_TRIES: Final = 60  # a second apart, while the controller is away
 _LEAVE_S: Final = 1.0  # for a cancel that is on its way when the second SIGINT comes
 
 Handler = Callable[[int, FrameType | None], object]
@@ -25,6 +23,7 @@ Handler = Callable[[int, FrameType | None], object]
 class Interrupts:
     """While inside: the first SIGINT calls *cancel*, the second raises KeyboardInterrupt.
 
+    *cancel* is as patient as it likes, in a thread of its own.
     After WAITING_S seconds without `arrived`, *waiting* is called once: it says what is waited
     for. Outside the main thread, where Python delivers no signals, it does nothing.
     """
@@ -36,6 +35,7 @@ class Interrupts:
         waiting: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.seen = False
+        self.heard = False  # the controller was told
         self._cancel = cancel
         self._waiting = waiting
         self._timer = 0.0
@@ -81,16 +81,12 @@ class Interrupts:
 
     def _ask(self) -> None:
         note("cancelling; Ctrl-C again leaves without waiting")
-        for _ in range(_TRIES):
-            try:
-                self._cancel()
-            except Unreachable:
-                time.sleep(1.0)
-            except ClientError as exc:
-                note(f"could not cancel: {exc} [{exc.code}]")
-                return
-            else:
-                return
+        try:
+            self._cancel()
+        except ClientError as exc:
+            note(f"could not cancel: {exc} [{exc.code}]")
+        else:
+            self.heard = True
 
     def _waited(self, number: int, frame: FrameType | None) -> None:
         del number, frame

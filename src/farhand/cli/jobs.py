@@ -13,6 +13,7 @@ from farhand.cli.runs import COLUMNS as RUN_COLUMNS
 from farhand.cli.screen import colourful, json_line
 from farhand.client._blocking import Client, JobHandle
 from farhand.client._events import Output
+from farhand.client._resume import PATIENCE_S
 from farhand.client._shapes import Job, Run
 
 COLUMNS: tables.Columns[Job] = {
@@ -52,7 +53,8 @@ def _action(verbs: Any, name: str, said: str) -> argparse.ArgumentParser:
 
 def execute(args: argparse.Namespace) -> int:
     """List jobs, or do to one what was asked."""
-    with connection(args) as client:
+    patience_s = following.PATIENCE_S if args.action == "follow" else PATIENCE_S
+    with connection(args, patience_s=patience_s) as client:
         match args.action:
             case None:
                 tables.show(

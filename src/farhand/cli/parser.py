@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from farhand.cli.screen import note
+from farhand.cli.units import patience
 from farhand.client._blocking import Client
 from farhand.client._errors import ClientError, NotConfigured, NotFound
+from farhand.client._resume import PATIENCE_S
 
 _LOOKED_THROUGH: Final = 5_000  # agents, for a name that is close
 
@@ -69,16 +71,21 @@ def add_connection(parser: argparse.ArgumentParser, *, again: bool = False) -> N
         ("--ca", "FILE", "default: FARHAND_CA, then the system's authorities"),
     ):
         group.add_argument(name, metavar=metavar, help=said, default=default)
+    said = "how long it is asked again while it is away or busy: 1m, and 10m to follow a job"
+    group.add_argument("--patience", type=patience, metavar="TIME", help=said, default=default)
 
 
 @contextmanager
-def connection(args: argparse.Namespace) -> Iterator[Client]:
+def connection(args: argparse.Namespace, *, patience_s: float = PATIENCE_S) -> Iterator[Client]:
     """Give a client of the controller that *args* name, which tells its notices on stderr.
 
-    An agent that is not known comes with the names that are close to what was typed.
+    *patience_s* is the default of --patience. An agent that is not known comes with the names that
+    are close to what was typed.
     """
     token = token_in(args.token_file) if args.token_file else None
-    with Client(args.url, token, ca=args.ca, notice=note) as client:
+    if args.patience is not None:
+        patience_s = args.patience
+    with Client(args.url, token, ca=args.ca, patience_s=patience_s, notice=note) as client:
         try:
             yield client
         except NotFound as exc:

@@ -81,7 +81,7 @@ def execute(args: argparse.Namespace) -> int:
     """Submit the job, follow it, and return the exit code."""
     options = _options(args)
     argv: list[str] | None = args.remote
-    with connection(args) as client:
+    with connection(args, patience_s=following.PATIENCE_S) as client:
         job = client.submit(argv, **options)
         if args.detach or args.hold:
             if args.json:

@@ -21,6 +21,11 @@ def duration(text: str) -> float:
     return seconds
 
 
+def patience(text: str) -> float:
+    """Read a duration, or 0 for none at all."""
+    return 0.0 if text in {"0", "0s"} else duration(text)
+
+
 def size(text: str) -> int:
     """Read `0`, `4096`, `64K`, `10M`, `1G`; return bytes, in powers of 1024."""
     found = _SIZE.fullmatch(text)

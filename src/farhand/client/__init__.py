@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from farhand.client._blocking import Client, JobHandle
     from farhand.client._calls import JobOptions
     from farhand.client._errors import (
+        AnswerLost,
         BadRequest,
         ClientError,
         Conflict,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agent",
+    "AnswerLost",
     "AsyncClient",
     "AsyncJobHandle",
     "BadRequest",

@@ -14,11 +14,20 @@ import httpx
 
 from farhand.client import _calls as calls
 from farhand.client._calls import ANSWER_BYTES, Answer, Call, JobOptions
-from farhand.client._errors import ClientError, ConnectionFailed, UnexpectedAnswer
+from farhand.client._errors import AnswerLost, ClientError, UnexpectedAnswer
 from farhand.client._events import KEEP_BYTES, Event, Gathering, Result, StreamName
 from farhand.client._follow import SILENCE_S, STREAMED, Fetching, Following, Reading
 from farhand.client._local import address_here
-from farhand.client._resume import PATIENCE_S, Notice, Patience, ignored
+from farhand.client._resume import (
+    ASKED,
+    FETCHED,
+    FOLLOWED,
+    PATIENCE_S,
+    Notice,
+    Patience,
+    Words,
+    ignored,
+)
 from farhand.client._shapes import Agent, Command, Job, Namespace, Page, Run, Version
 from farhand.client._transport import (
     CONNECT_S,
@@ -32,6 +41,7 @@ from farhand.client._transport import (
 
 T = TypeVar("T")
 
+_IDLE: Final = 4  # connections kept; more are closed
 _STALE: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
@@ -52,7 +62,7 @@ class AsyncJobHandle:
         Taken up again after a cut, for as long as the client is patient; then StreamLost.
         """
         names = {run.id: run.agent for run in self.runs}
-        patience = self._client.patience(known=bool(names))
+        patience = self._client.patience(FOLLOWED, known=bool(names))
         return self._client.read(Following(self.id, patience, names=names, after=after))
 
     async def wait(self) -> Job:
@@ -100,11 +110,13 @@ class AsyncClient:
         self._patience_s = patience_s
         self._notice = notice
         self._origin = origin_of(found.url)
-        self._timeout = httpx.Timeout(read_timeout_s, connect=connect_timeout_s)
+        self._timeout = httpx.Timeout(read_timeout_s, connect=connect_timeout_s, pool=None)
+        self._met = False  # somebody answered
         self._http = httpx.AsyncClient(
             headers={**headers_of(found.token), "Accept-Encoding": "identity"},
             timeout=self._timeout,
             trust_env=False,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=_IDLE),
             verify=tls_context(found.ca) if self._origin.scheme == "https" else False,
         )
 
@@ -136,7 +148,7 @@ class AsyncClient:
         self, argv: Sequence[str] | None = None, /, **options: Unpack[JobOptions]
     ) -> Job:
         """Submit a job and return it with all its runs as they were made."""
-        return await self._send(calls.submit(argv, options))
+        return await self.send(calls.submit(argv, options))
 
     def follow(self, job: str) -> AsyncJobHandle:
         """Return a handle to a job that was submitted before. Asks nothing yet."""
@@ -144,7 +156,7 @@ class AsyncClient:
 
     async def get_job(self, job: str) -> Job:
         """Return a job with its first hundred runs."""
-        return await self._send(calls.get_job(job))
+        return await self.send(calls.get_job(job))
 
     def jobs(self) -> AsyncIterator[Job]:
         """Tell all jobs, newest first."""
@@ -152,15 +164,15 @@ class AsyncClient:
 
     async def release_job(self, job: str) -> Job:
         """Send the runs of a job that was submitted with `hold`; raise NotFound."""
-        return await self._send(calls.release_job(job))
+        return await self.send(calls.release_job(job))
 
     async def cancel_job(self, job: str) -> Job:
         """Ask that every run of a job that is not over be ended."""
-        return await self._send(calls.cancel_job(job))
+        return await self.send(calls.cancel_job(job))
 
     async def get_run(self, run: str) -> Run:
         """Return a run."""
-        return await self._send(calls.get_run(run))
+        return await self.send(calls.get_run(run))
 
     def runs(
         self, *, job: str | None = None, agent: str | None = None, state: Sequence[str] = ()
@@ -170,13 +182,13 @@ class AsyncClient:
 
     async def cancel_run(self, run: str) -> Run:
         """Ask that a run be ended."""
-        return await self._send(calls.cancel_run(run))
+        return await self.send(calls.cancel_run(run))
 
     def output(
         self, run: str, stream: StreamName = "stdout", *, offset: int = 0
     ) -> AsyncIterator[bytes]:
         """Return the bytes that are stored of one stream now, from *offset*."""
-        return self.read(Fetching(run, stream, self.patience(known=False), offset))
+        return self.read(Fetching(run, stream, self.patience(FETCHED), offset))
 
     # --- Agents
 
@@ -186,49 +198,63 @@ class AsyncClient:
 
     async def get_agent(self, agent: str) -> Agent:
         """Return an agent by name, id or `IP-MAC`."""
-        return await self._send(calls.get_agent(agent))
+        return await self.send(calls.get_agent(agent))
 
     async def rename(self, agent: str, name: str | None) -> Agent:
         """Give an agent a name; None gives its own back."""
-        return await self._send(calls.rename(agent, name))
+        return await self.send(calls.rename(agent, name))
 
     async def relabel(self, agent: str, labels: Mapping[str, str | None]) -> Agent:
         """Merge *labels* into the given ones; None hides the agent's own."""
-        return await self._send(calls.relabel(agent, labels))
+        return await self.send(calls.relabel(agent, labels))
 
     async def drain(self, agent: str) -> Agent:
         """Give an agent no new runs; those it has go on."""
-        return await self._send(calls.drain(agent))
+        return await self.send(calls.drain(agent))
 
     async def undrain(self, agent: str) -> Agent:
         """Give an agent runs again."""
-        return await self._send(calls.undrain(agent))
+        return await self.send(calls.undrain(agent))
 
     async def remove(self, agent: str) -> None:
         """Forget an agent; its open runs come to rest."""
-        await self._send(calls.remove(agent))
+        await self.send(calls.remove(agent))
 
     async def commands(self, agent: str) -> Sequence[Command]:
         """Return the agent's catalogue, asked of the agent."""
-        return (await self._send(calls.commands(agent))).items
+        return (await self.send(calls.commands(agent))).items
 
     async def namespaces(self, agent: str) -> Sequence[Namespace]:
         """Return the namespaces of the agent's host."""
-        return (await self._send(calls.namespaces(agent))).items
+        return (await self.send(calls.namespaces(agent))).items
 
     # --- The controller
 
     async def version(self) -> Version:
         """Return who answers, and as whom the token is known."""
-        return await self._send(calls.version())
+        return await self.send(calls.version())
 
     async def health(self) -> str:
         """Return `ok`; raise Unavailable while the controller cannot serve. Needs no token."""
-        return await self._send(calls.health())
+        return await self.send(calls.health())
 
     # --- How
 
-    async def _send(self, call: Call[T]) -> T:
+    async def send(self, call: Call[T]) -> T:
+        """Send *call*, again while that may help, and return what the answer says."""
+        patience = self.patience(ASKED)
+        while True:
+            try:
+                found = await self._once(call)
+            except ClientError as exc:
+                if not (call.patient and call.repeatable):
+                    raise
+                await asyncio.sleep(patience.pause(exc, time.monotonic()))
+            else:
+                patience.connected()
+                return found
+
+    async def _once(self, call: Call[T]) -> T:
         with _errors(self._origin):
             try:
                 response = await self._http.send(self._request(call), stream=True)
@@ -238,6 +264,7 @@ class AsyncClient:
                 response = await self._http.send(self._request(call), stream=True)
             async with aclosing(response):
                 answer = await _whole(response)
+        self._met = True
         return call.answered(answer)
 
     def _request(self, call: Call[T], *, silence_s: float | None = None) -> httpx.Request:
@@ -245,7 +272,7 @@ class AsyncClient:
         url = f"{origin.scheme}://{origin.netloc}{origin.prefix}{call.path}"
         timeout = self._timeout
         if silence_s is not None:
-            timeout = httpx.Timeout(silence_s, connect=timeout.connect)
+            timeout = httpx.Timeout(silence_s, connect=timeout.connect, pool=None)
         return self._http.build_request(
             call.method, url, content=call.body, headers=call.headers, timeout=timeout
         )
@@ -253,16 +280,18 @@ class AsyncClient:
     async def _pages(self, page: Callable[[str | None], Call[Page[T]]]) -> AsyncIterator[T]:
         cursor: str | None = None
         while True:
-            found = await self._send(page(cursor))
+            found = await self.send(page(cursor))
             for item in found.items:
                 yield item
             cursor = found.next
             if cursor is None:
                 return
 
-    def patience(self, *, known: bool) -> Patience:
-        """Return how patient a stream of this client is."""
-        return Patience(limit_s=self._patience_s, notice=self._notice, known=known)
+    def patience(self, words: Words, *, known: bool = False) -> Patience:
+        """Return how patient this client is with a controller that it knows, or that it has met."""
+        return Patience(
+            limit_s=self._patience_s, notice=self._notice, known=known or self._met, words=words
+        )
 
     async def read(self, reading: Reading[T]) -> AsyncIterator[T]:
         """Tell what *reading* makes of the bytes it asks for, over any number of connections."""
@@ -282,6 +311,7 @@ class AsyncClient:
             async with aclosing(response):
                 streamed = response.status_code in STREAMED
                 head = _head(response) if streamed else await _whole(response)
+                self._met = True
                 if not reading.answered(head):
                     return
                 async for received in response.aiter_raw():
@@ -317,9 +347,10 @@ def _errors(origin: Origin) -> Iterator[None]:
     except httpx.TimeoutException as exc:
         raise explained(TimeoutError(), origin.netloc) from exc
     except httpx.NetworkError as exc:
-        raise explained(_cause(exc), origin.netloc) from exc
+        established = not isinstance(exc, httpx.ConnectError)
+        raise explained(_cause(exc), origin.netloc, established=established) from exc
     except httpx.RemoteProtocolError as exc:
-        raise ConnectionFailed(f"{origin.netloc} broke its answer off: {exc}") from exc
+        raise AnswerLost(f"{origin.netloc} broke its answer off: {exc}") from exc
     except httpx.HTTPError as exc:
         raise UnexpectedAnswer(f"{origin.netloc} does not speak HTTP as farhand does") from exc
 

@@ -14,7 +14,16 @@ from farhand.client._errors import ClientError, TimedOut
 from farhand.client._events import KEEP_BYTES, Event, Gathering, Result, StreamName
 from farhand.client._follow import SILENCE_S, STREAMED, Fetching, Following, Reading
 from farhand.client._local import address_here
-from farhand.client._resume import PATIENCE_S, Notice, Patience, ignored
+from farhand.client._resume import (
+    ASKED,
+    FETCHED,
+    FOLLOWED,
+    PATIENCE_S,
+    Notice,
+    Patience,
+    Words,
+    ignored,
+)
 from farhand.client._shapes import Agent, Command, Job, Namespace, Page, Run, Version
 from farhand.client._transport import CONNECT_S, READ_S, Transport
 
@@ -38,7 +47,7 @@ class JobHandle:
         Taken up again after a cut, for as long as the client is patient; then StreamLost.
         """
         names = {run.id: run.agent for run in self.runs}
-        patience = self._client.patience(known=bool(names))
+        patience = self._client.patience(FOLLOWED, known=bool(names))
         return self._client.read(Following(self.id, patience, names=names, after=after))
 
     def wait(self, timeout_s: float | None = None) -> Job:
@@ -47,8 +56,8 @@ class JobHandle:
         Asks now and then, and transfers no output.
         """
         until = None if timeout_s is None else time.monotonic() + timeout_s
-        pause = 0.05
-        while not (job := self._client.get_job(self.id)).done:
+        pause, call = 0.05, calls.get_job(self.id)
+        while not (job := self._client.send(call, until=until)).done:
             if until is not None:
                 pause = min(pause, until - time.monotonic())
             if pause <= 0:
@@ -74,9 +83,10 @@ class Client:
 
     *url*, *token* and *ca* default to FARHAND_URL, FARHAND_TOKEN and FARHAND_CA, then to what a
     controller on this machine left for its own user. *connect_timeout_s* bounds connecting,
-    *read_timeout_s* each wait for an answer; *patience_s* is how long a stream that was cut is
-    taken up again, and *notice* is told of it. Every verb may raise Unreachable, NotAllowed,
-    Unavailable and UnexpectedAnswer.
+    *read_timeout_s* each wait for an answer. *patience_s* is how long a controller that is away,
+    having answered before, or that is busy, is asked again, and a stream that was cut taken up
+    again; *notice* is told of it. Every verb may raise Unreachable, NotAllowed, Unavailable and
+    UnexpectedAnswer.
     """
 
     def __init__(
@@ -125,7 +135,7 @@ class Client:
 
     def submit(self, argv: Sequence[str] | None = None, /, **options: Unpack[JobOptions]) -> Job:
         """Submit a job and return it with all its runs as they were made. Raises as `run`."""
-        return self._send(calls.submit(argv, options))
+        return self.send(calls.submit(argv, options))
 
     def follow(self, job: str) -> JobHandle:
         """Return a handle to a job that was submitted before. Asks nothing yet."""
@@ -133,7 +143,7 @@ class Client:
 
     def get_job(self, job: str) -> Job:
         """Return a job with its first hundred runs; raise NotFound."""
-        return self._send(calls.get_job(job))
+        return self.send(calls.get_job(job))
 
     def jobs(self) -> Iterator[Job]:
         """Yield all jobs, newest first."""
@@ -141,15 +151,15 @@ class Client:
 
     def release_job(self, job: str) -> Job:
         """Send the runs of a job that was submitted with `hold`; raise NotFound."""
-        return self._send(calls.release_job(job))
+        return self.send(calls.release_job(job))
 
     def cancel_job(self, job: str) -> Job:
         """Ask that every run of a job that is not over be ended; raise NotFound."""
-        return self._send(calls.cancel_job(job))
+        return self.send(calls.cancel_job(job))
 
     def get_run(self, run: str) -> Run:
         """Return a run; raise NotFound."""
-        return self._send(calls.get_run(run))
+        return self.send(calls.get_run(run))
 
     def runs(
         self, *, job: str | None = None, agent: str | None = None, state: Sequence[str] = ()
@@ -159,13 +169,13 @@ class Client:
 
     def cancel_run(self, run: str) -> Run:
         """Ask that a run be ended; raise NotFound."""
-        return self._send(calls.cancel_run(run))
+        return self.send(calls.cancel_run(run))
 
     def output(
         self, run: str, stream: StreamName = "stdout", *, offset: int = 0
     ) -> Iterator[bytes]:
         """Return the bytes that are stored of one stream now, from *offset*; raise NotFound."""
-        return self.read(Fetching(run, stream, self.patience(known=False), offset))
+        return self.read(Fetching(run, stream, self.patience(FETCHED), offset))
 
     # --- Agents
 
@@ -175,63 +185,93 @@ class Client:
 
     def get_agent(self, agent: str) -> Agent:
         """Return an agent by name, id or `IP-MAC`; raise NotFound, or BadRequest for two."""
-        return self._send(calls.get_agent(agent))
+        return self.send(calls.get_agent(agent))
 
     def rename(self, agent: str, name: str | None) -> Agent:
         """Give an agent a name; None gives its own back. Raises BadRequest, NotFound."""
-        return self._send(calls.rename(agent, name))
+        return self.send(calls.rename(agent, name))
 
     def relabel(self, agent: str, labels: Mapping[str, str | None]) -> Agent:
         """Merge *labels* into the given ones; None hides the agent's own."""
-        return self._send(calls.relabel(agent, labels))
+        return self.send(calls.relabel(agent, labels))
 
     def drain(self, agent: str) -> Agent:
         """Give an agent no new runs; those it has go on."""
-        return self._send(calls.drain(agent))
+        return self.send(calls.drain(agent))
 
     def undrain(self, agent: str) -> Agent:
         """Give an agent runs again."""
-        return self._send(calls.undrain(agent))
+        return self.send(calls.undrain(agent))
 
     def remove(self, agent: str) -> None:
         """Forget an agent; its open runs come to rest."""
-        self._send(calls.remove(agent))
+        self.send(calls.remove(agent))
 
     def commands(self, agent: str) -> Sequence[Command]:
         """Return the agent's catalogue, asked of the agent; raise Unavailable when it is away."""
-        return self._send(calls.commands(agent)).items
+        return self.send(calls.commands(agent)).items
 
     def namespaces(self, agent: str) -> Sequence[Namespace]:
         """Return the namespaces of the agent's host; raise Unavailable when it is away."""
-        return self._send(calls.namespaces(agent)).items
+        return self.send(calls.namespaces(agent)).items
 
     # --- The controller
 
     def version(self) -> Version:
         """Return who answers, and as whom the token is known."""
-        return self._send(calls.version())
+        return self.send(calls.version())
 
     def health(self) -> str:
         """Return `ok`; raise Unavailable while the controller cannot serve. Needs no token."""
-        return self._send(calls.health())
+        return self.send(calls.health())
 
     # --- How
 
-    def _send(self, call: Call[T]) -> T:
-        return self._transport.send(call)
+    def send(self, call: Call[T], *, until: float | None = None, notice: Notice | None = None) -> T:
+        """Send *call*, again while that may help, and return what the answer says.
+
+        *until* is when patience ends at the latest (monotonic seconds); *notice* stands in for
+        the client's own.
+        """
+        patience = self.patience(ASKED, notice=notice, until=until)
+        while True:
+            try:
+                found = self._transport.send(call)
+            except ClientError as exc:
+                if not (call.patient and call.repeatable):
+                    raise
+                time.sleep(patience.pause(exc, time.monotonic()))
+            else:
+                patience.connected()
+                return found
 
     def _pages(self, page: Callable[[str | None], Call[Page[T]]]) -> Iterator[T]:
         cursor: str | None = None
         while True:
-            found = self._send(page(cursor))
+            found = self.send(page(cursor))
             yield from found.items
             cursor = found.next
             if cursor is None:
                 return
 
-    def patience(self, *, known: bool) -> Patience:
-        """Return how patient a stream of this client is."""
-        return Patience(limit_s=self._patience_s, notice=self._notice, known=known)
+    def patience(
+        self,
+        words: Words,
+        *,
+        known: bool = False,
+        notice: Notice | None = None,
+        until: float | None = None,
+    ) -> Patience:
+        """Return how patient this client is with a controller that it knows, or that it has met."""
+        limit_s = self._patience_s
+        if until is not None:
+            limit_s = max(0.0, min(limit_s, until - time.monotonic()))
+        return Patience(
+            limit_s=limit_s,
+            notice=notice or self._notice,
+            known=known or self._transport.met,
+            words=words,
+        )
 
     def read(self, reading: Reading[T]) -> Iterator[T]:
         """Yield what *reading* makes of the bytes it asks for, over any number of connections."""

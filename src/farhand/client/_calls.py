@@ -48,7 +48,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[T]):
-    """One request. *repeatable*: sent twice, it does no more than once.
+    """One request. *repeatable*: sent twice, it does no more than once. *patient*: worth waiting
+    for a controller that is away or busy.
 
     *read* turns an answer below 400 into a value; `answered` does the same for any answer.
     """
@@ -59,6 +60,7 @@ class Call(Generic[T]):
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
+    patient: bool = True
 
     def answered(self, answer: Answer) -> T:
         """Return what the answer says; raise the FarhandApiError that it stands for."""
@@ -314,5 +316,8 @@ def version() -> Call[Version]:
 def health() -> Call[str]:
     """Ask whether the controller can serve; Unavailable while it cannot. Needs no token."""
     return Call(
-        method="GET", path="/readyz", read=lambda got: str(entries(parsed(got)).get("status"))
+        method="GET",
+        path="/readyz",
+        read=lambda got: str(entries(parsed(got)).get("status")),
+        patient=False,
     )

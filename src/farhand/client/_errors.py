@@ -6,6 +6,7 @@ ClientError
 ├── NotConfigured          no address or token is known, or the file that holds them is unsafe
 ├── Unreachable            nobody answered; look at the address, try again later
 │   ├── ConnectionFailed
+│   │   ├── AnswerLost     what was asked for may have happened all the same
 │   │   └── TlsFailed      the certificate or the protocol; trying again does not help
 │   ├── TimedOut
 │   └── StreamLost         a stream was cut and could not be taken up again in time
@@ -51,6 +52,12 @@ class ConnectionFailed(Unreachable):
     """No connection came about, or it ended before the answer."""
 
     code = "connection-failed"
+
+
+class AnswerLost(ConnectionFailed):
+    """The connection ended before the answer. What was asked for may still happen."""
+
+    code = "answer-lost"
 
 
 class TlsFailed(ConnectionFailed):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from farhand.client._calls import Answer, Call, path_of, problem_error, refusal
-from farhand.client._errors import ConnectionFailed, UnexpectedAnswer
+from farhand.client._errors import AnswerLost, UnexpectedAnswer
 from farhand.client._events import End, Event, Output, RunChanged, StreamName
 from farhand.client._resume import Patience
 from farhand.client._shapes import entries, read_run, text
@@ -51,8 +51,8 @@ class Reading(Protocol[T_co]):
         ...
 
 
-def _cut() -> ConnectionFailed:
-    return ConnectionFailed("the stream ended early")
+def _cut() -> AnswerLost:
+    return AnswerLost("the stream ended early")
 
 
 class Following:

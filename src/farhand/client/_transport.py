@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from farhand.client._calls import ANSWER_BYTES, Answer, Call
 from farhand.client._errors import (
+    AnswerLost,
     ClientError,
     ConnectionFailed,
     NotConfigured,
@@ -79,9 +80,13 @@ def tls_context(ca: str | None) -> ssl.SSLContext:
     return context
 
 
-def explained(exc: OSError, netloc: str) -> ConnectionFailed | TimedOut:
-    """Say in words what went wrong between here and *netloc*."""
+def explained(
+    exc: OSError, netloc: str, *, established: bool = False
+) -> ConnectionFailed | TimedOut:
+    """Say in words what went wrong between here and *netloc*, before or behind the connecting."""
     match exc:
+        case ConnectionError() | ssl.SSLEOFError() | ssl.SSLZeroReturnError() if established:
+            return AnswerLost(f"{netloc} closed the connection before it answered")
         case TimeoutError():
             return TimedOut(
                 f"{netloc} did not answer in time", hint="`farhand doctor` looks for the reason"
@@ -90,6 +95,11 @@ def explained(exc: OSError, netloc: str) -> ConnectionFailed | TimedOut:
             return TlsFailed(
                 f"the certificate of {netloc} is not trusted: {why}",
                 hint="give the CA that signed it with --ca or FARHAND_CA",
+            )
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            return ConnectionFailed(
+                f"{netloc} closed the connection in the TLS handshake",
+                hint="it may just be starting or stopping; or is it http:// rather than https://?",
             )
         case ssl.SSLError(reason=why):
             return TlsFailed(
@@ -132,17 +142,17 @@ class Streaming:
 
     def read(self) -> bytes:
         """Return the next bytes as soon as there are any; b"" at the end."""
-        with self._transport.errors():
+        with self._transport.errors(established=True):
             return self._response.read1(_READ_BYTES)
 
     def whole(self) -> Answer:
         """Return the answer with its whole body, of at most ANSWER_BYTES."""
-        with self._transport.errors():
+        with self._transport.errors(established=True):
             body = self._response.read(ANSWER_BYTES)
         if len(body) == ANSWER_BYTES:
             raise UnexpectedAnswer(f"the answer has {ANSWER_BYTES} bytes or more")
         if self._response.length:  # `read` with an amount is silent about this
-            raise ConnectionFailed(f"{self._transport.origin.netloc} cut its answer short")
+            raise AnswerLost(f"{self._transport.origin.netloc} cut its answer short")
         return Answer(self.head.status, self.head.headers, body)
 
     def patient(self, silence_s: float) -> None:
@@ -182,6 +192,7 @@ class Transport:
         self._context = tls_context(ca) if self.origin.scheme == "https" else None
         self._headers = headers_of(token)
         self._idle: list[http.client.HTTPConnection] = []
+        self.met = False  # somebody answered
 
     def send(self, call: Call[T]) -> T:
         """Send *call* and return what the answer says."""
@@ -194,11 +205,14 @@ class Transport:
         while True:
             connection, reused = self._take(call)
             try:
-                return self._exchange(connection, call)
+                stream = self._exchange(connection, call)
             except (http.client.HTTPException, OSError) as exc:
                 connection.close()
                 if not (reused and isinstance(exc, _STALE)):
-                    raise self._explained(exc) from exc
+                    raise self._explained(exc, established=True) from exc
+            else:
+                self.met = True
+                return stream
 
     def _take(self, call: Call[T]) -> tuple[http.client.HTTPConnection, bool]:
         """Return a kept connection and True, or a new one and False.
@@ -238,22 +252,24 @@ class Transport:
             connection.close()
 
     @contextmanager
-    def errors(self) -> Iterator[None]:
+    def errors(self, *, established: bool = False) -> Iterator[None]:
         """Turn what http.client, ssl and sockets raise into ClientErrors."""
         try:
             yield
         except (http.client.HTTPException, OSError) as exc:
-            raise self._explained(exc) from exc
+            raise self._explained(exc, established=established) from exc
 
-    def _explained(self, exc: http.client.HTTPException | OSError) -> ClientError:
+    def _explained(
+        self, exc: http.client.HTTPException | OSError, *, established: bool
+    ) -> ClientError:
         netloc = self.origin.netloc
         match exc:
             case http.client.RemoteDisconnected():
-                return ConnectionFailed(f"{netloc} closed the connection without an answer")
+                return AnswerLost(f"{netloc} closed the connection without an answer")
             case OSError():
-                return explained(exc, netloc)
+                return explained(exc, netloc, established=established)
             case http.client.IncompleteRead():
-                return ConnectionFailed(f"{netloc} cut its answer short")
+                return AnswerLost(f"{netloc} cut its answer short")
             case _:
                 return UnexpectedAnswer(f"{netloc} does not speak HTTP as farhand does: {exc!r}")
 

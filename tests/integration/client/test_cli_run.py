@@ -214,9 +214,43 @@ def test_a_refusal_is_one_line_and_an_exit_code(
     farhand: Shell, stub: Stub, status: int, code: str, expected: int
 ) -> None:
     stub.on("POST", "/api/v1/jobs", problem(status, code, "because it is so."))
-    said = farhand("run", "web-1", "--", "x")
+    said = farhand("run", "--patience", "0", "web-1", "--", "x")
 
     assert (expected, f"farhand: because it is so [{code}]\n") == (said.code, said.err)
+
+
+def test_a_controller_that_is_busy_is_asked_again_and_takes_the_same_job(
+    farhand: Shell, stub: Stub
+) -> None:
+    busy = problem(429, "over-share", "too many runs are open.")
+    busy.headers["Retry-After"] = "1"
+    stub.on("POST", "/api/v1/jobs", busy, accepted("web-1"))
+    stub.on("GET", EVENTS, stream(changed(1, "run_1", "succeeded", why="exit"), ended(2)))
+    said = farhand("run", "web-1", "--", "x")
+    keys = {seen.headers["idempotency-key"] for seen in stub.asked("POST", "/api/v1/jobs")}
+
+    assert (0, 1) == (said.code, len(keys))
+    assert [
+        (
+            "farhand: the controller takes no more just now (too many runs are open.); "
+            "trying again for 10 min at most"
+        ),
+        "farhand: the controller is there again",
+    ] == said.err.splitlines()
+
+
+def test_when_patience_with_a_busy_controller_ends_nothing_was_done(
+    farhand: Shell, stub: Stub
+) -> None:
+    stub.on("POST", "/api/v1/jobs", problem(503, "overloaded", "2000 requests are answered"))
+    said = farhand("run", "--patience", "300ms", "web-1", "--", "x")
+
+    assert 75 == said.code
+    assert [
+        "farhand: 2000 requests are answered [overloaded]",
+        "farhand: tried for 0.3 s; nothing was done",
+    ] == said.err.splitlines()[1:]
+    assert 2 <= len(stub.asked("POST", "/api/v1/jobs"))
 
 
 def test_a_controller_that_is_not_there_is_69(farhand: Shell) -> None:
@@ -248,7 +282,10 @@ def test_a_cut_stream_is_taken_up_again_with_a_notice(farhand: Shell, stub: Stub
     said = farhand("run", "web-1", "--", "x")
 
     assert (0, b"one two") == (said.code, said.out)
-    assert "trying again\nfarhand: connected again\n" in said.err
+    lost, back = said.err.splitlines()
+    assert lost.startswith("farhand: lost the controller (")
+    assert "; the job goes on and all that it prints is kept; trying again for 10 min" in lost
+    assert "farhand: the controller is there again; the output goes on where it stopped" == back
 
 
 def test_none_reached_is_2(farhand: Shell, stub: Stub) -> None:

@@ -64,7 +64,8 @@ def test_a_stream_that_is_cut_in_an_event_goes_on_behind_the_last_whole_one(
     assert [None, "1", "1"] == [
         seen.headers.get("last-event-id") for seen in stub.asked("GET", EVENTS)
     ]
-    assert ["connected again"] * 2 == told[1::2]
+    back = "the controller is there again; the output goes on where it stopped"
+    assert [back] * 2 == told[1::2]
 
 
 def test_pieces_that_come_again_are_told_once(face: Face, stub: Stub) -> None:

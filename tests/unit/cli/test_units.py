@@ -73,3 +73,9 @@ def test_names_may_be_folded_with_commas() -> None:
 )
 def test_bytes_are_said_in_words(number: int, said: str) -> None:
     assert said == units.in_words(number)
+
+
+def test_patience_may_be_none_at_all() -> None:
+    assert [0.0, 0.0, 90.0] == [units.patience(text) for text in ("0", "0s", "1.5m")]
+    with pytest.raises(ArgumentTypeError):
+        units.patience("-1s")
