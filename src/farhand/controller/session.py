@@ -406,6 +406,9 @@ class Session:
         match effect, outcome:
             case Start(run), Moved():
                 return await self._start_order(run)
+            case Start(run), Lost(RunState.SENT) if not self.machine.knows(run.id):
+                # Written before, when the store did not say so: nobody else sends this agent's runs
+                return await self._start_order(run)
             case Finish(run), Moved():
                 return self._settle(run)
             case Finish(run), Gap():

@@ -722,6 +722,34 @@ async def test_output_that_could_not_be_stored_is_not_acknowledged_and_not_lost(
         assert b"abc" == await world.output(run)
 
 
+class ForgetfulStore(MemoryStore):
+    """Commits, and says once of the first change of a kind that it does not know."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self._kind = kind
+        self.failures = 1
+
+    async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        outcomes = await super().apply(changes)
+        if self.failures and any(isinstance(change, self._kind) for change in changes):
+            self.failures -= 1
+            raise StoreUnavailable("the connection was lost in the middle")
+        return outcomes
+
+
+async def test_a_run_that_is_sent_though_the_store_did_not_say_so_is_started_once() -> None:
+    clock = ManualClock()
+    store = ForgetfulStore(MoveRun)
+    async with World.start(clock, agents=["web-1"], store=store) as world:
+        (run,) = (await world.submit()).runs
+        assert RunState.SENT is (await world.run(run)).state
+        await clock.advance(1)
+
+        assert RunState.SUCCEEDED is (await world.run(run)).state
+        assert 1 == len(world.agent("web-1").orders(StartRun))
+
+
 async def test_one_agent_that_does_not_read_does_not_delay_the_others() -> None:
     async with World.start(agents=["slow", "web-1"], behaviour=succeed(b"x")) as world:
         slow = world.agent("slow")
