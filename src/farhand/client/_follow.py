@@ -58,7 +58,7 @@ def _cut() -> AnswerLost:
 class Following:
     """The events of one job, from behind *after*: a Reading[Event]."""
 
-    __slots__ = ("_after", "_job", "_names", "_next", "_reader", "over", "patience")
+    __slots__ = ("_after", "_job", "_names", "_next", "_reader", "_whole", "over", "patience")
 
     def __init__(
         self, job: str, patience: Patience, *, names: Mapping[str, str], after: int = 0
@@ -67,6 +67,7 @@ class Following:
         self.patience = patience
         self._job = job
         self._after = after
+        self._whole = after == 0  # from the first event on
         self._names = dict(names)  # what each run's agent is called
         self._next: dict[tuple[str, str], int] = {}
         self._reader = EventReader()
@@ -104,8 +105,8 @@ class Following:
         found: list[Event] = []
         for sent in self._reader.feed(received):
             event = self._event(sent)
-            if sent.id.isdecimal() and int(sent.id) > self._after:
-                self._after = int(sent.id)
+            if sent.id.isdecimal() and int(sent.id) != self._after:
+                self._after = int(sent.id)  # lower than before when a store was restored
                 self.patience.progressed()
             if event is not None:
                 found.append(event)
@@ -139,7 +140,10 @@ class Following:
             printed = binascii.a2b_base64(data["bytes"], strict_mode=True)
         except binascii.Error as exc:
             raise UnexpectedAnswer("output that is no base64") from exc
-        expected = self._next.get((run, stream), offset if self._after else 0)
+        expected = self._next.get((run, stream), 0 if self._whole else offset)
+        if offset > expected and self._after and self._whole:
+            self._after = 0  # what was told is known by its offset: ask for all of it again
+            raise AnswerLost(f"{stream} of {run} went on behind its place")
         if offset > expected:
             raise UnexpectedAnswer(
                 f"{offset - expected} bytes of {stream} of {run} are missing in the stream",

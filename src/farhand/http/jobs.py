@@ -212,6 +212,8 @@ async def follow_job(
     """Follow a job live: what its runs print, how they change, and the end."""
     found = await _found(here, job)
     seen = after if last_event_id is None else last_event_id
+    if seen and not await here.tenant.store.events(found.id, after=seen - 1, limit=1):
+        seen = 0  # the store was restored to a time before this event: all of it is told again
     if not found.open and not await here.tenant.store.events(found.id, after=seen, limit=1):
         return Response(status_code=204)
     return EventStream(here, found.id, after=seen)

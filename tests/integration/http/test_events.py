@@ -122,6 +122,30 @@ async def test_a_follower_comes_back_and_misses_nothing(how: str) -> None:
         assert "end" == found[-1].event
 
 
+@pytest.mark.parametrize("over", [False, True])
+async def test_whoever_has_seen_more_than_a_restored_store_is_told_all_of_it_again(
+    over: bool,
+) -> None:
+    async with house() as here, served(here) as (client, _):
+        job, run = await submitted(here)
+        await here.started(run)
+        await here.printed(run, b"kept")
+        if over:
+            await here.ended(run)
+        found: list[Told] = []
+        async with following(client, job, **{"Last-Event-ID": "99"}) as told:
+            async for event in told:
+                found.append(event)
+                if event.event == "output":
+                    break
+            if not over:
+                await here.ended(run)
+            found += await all_of(told)
+
+        assert b"kept" == printed(found, "stdout")
+        assert (1, "end") == (found[0].id, found[-1].event)
+
+
 async def test_behind_the_end_there_is_nothing() -> None:
     async with house() as here:
         job, run = await submitted(here)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from farhand.client._calls import Answer
 from farhand.client._errors import (
+    AnswerLost,
     ConnectionFailed,
     NotFound,
     Unavailable,
@@ -98,6 +99,28 @@ def test_a_gap_in_the_output_is_an_error_and_not_a_silence() -> None:
         fed(following(), output(1, RUN, 5, b"hi"))
 
     assert "output-gap" == caught.value.code
+
+
+def test_a_store_that_was_restored_is_followed_again_from_its_beginning() -> None:
+    reading = following()
+    fed(reading, output(1, RUN, 0, b"one "), output(7, RUN, 4, b"two "))
+    again = fed(reading, output(1, RUN, 0, b"one "), output(2, RUN, 4, b"two three "))
+
+    assert "2" == reading.call().headers["Last-Event-ID"]
+    assert [(8, b"three ")] == [(it.offset, it.data) for it in again if isinstance(it, Output)]
+
+
+@pytest.mark.parametrize("before", [b"one ", b""])
+def test_what_was_missed_of_a_restored_store_is_asked_for_and_told_once(before: bytes) -> None:
+    reading = following()
+    fed(reading, output(9, RUN, 0, before) if before else event(9, "weather", {}))
+    with pytest.raises(AnswerLost):
+        fed(reading, output(10, RUN, 8, b"three "))
+    asked = reading.call().headers
+    found = fed(reading, output(1, RUN, 0, b"one two "), output(2, RUN, 8, b"three "), ended(3))
+
+    assert "Last-Event-ID" not in asked
+    assert b"one two three " == before + b"".join(it.data for it in found if isinstance(it, Output))
 
 
 def test_following_from_the_middle_takes_the_first_offset_as_it_comes() -> None:
