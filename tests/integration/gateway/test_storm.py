@@ -24,24 +24,25 @@ from tests.until import until
 AGENTS = 200
 WORKING = 20
 AT_ONCE = 8
-DISK_S = 0.005
 # Everything twenty times as fast as the defaults, and few places at the door.
 LIMITS = replace(
     DEFAULTS,
     admissions=AT_ONCE,
     admissions_waiting=40,
-    admission_s=2.0,
+    admission_s=8.0,
     return_rate=400,
     sweep_s=0.05,
 )
 AGENT_LIMITS = replace(AGENT_DEFAULTS, backoff_first_s=0.025, backoff_cap_s=0.5, stop_s=5.0)
 
 
-class SlowStore(MemoryStore):
-    """A store that takes its time to open a session, and knows how many it opened at once."""
+class HeldStore(MemoryStore):
+    """A store that opens sessions while it may, and knows how many were to be opened at once."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.may_open = asyncio.Event()
+        self.may_open.set()
         self._opening = 0
         self.forget()
 
@@ -55,7 +56,7 @@ class SlowStore(MemoryStore):
         if opening:
             self._opening += len(opening)
             self.most_at_once = max(self.most_at_once, self._opening)
-            await asyncio.sleep(DISK_S)
+            await self.may_open.wait()
             self._opening -= len(opening)
             self.opened.update(opening)
         return await super().apply(changes)
@@ -125,7 +126,7 @@ async def working(it: Estate) -> Submitted:
 
 async def test_all_come_back_in_order_and_nobody_is_lost(tmp_path: Path) -> None:
     it = estate(tmp_path, LIMITS)
-    it.store = store = SlowStore()
+    it.store = store = HeldStore()
     it.clock = clock = PatientClock()
     stop = asyncio.Event()
     async with FaultProxy(("127.0.0.1", 1)) as way, AsyncExitStack() as stack:
@@ -139,17 +140,20 @@ async def test_all_come_back_in_order_and_nobody_is_lost(tmp_path: Path) -> None
             await until(lambda: len(it.at().sessions) == 0)
         await until(lambda: clock.waits > 3 * AGENTS)
         store.forget()
+        store.may_open.clear()
 
         async with it.controller() as gateway, strangers(gateway):
             way.to = gateway.address
             way.faults = NO_FAULTS
-            await until(lambda: len(it.at().sessions) == AGENTS, within_s=40)
             seen = gateway.admissions.counters
+            await until(lambda: seen.turned_away > 0, within_s=40)
+            store.may_open.set()
+            await until(lambda: len(it.at().sessions) == AGENTS, within_s=40)
             stop.set()
             runs = await it.finished(job, within_s=40)
 
             assert AT_ONCE == store.most_at_once == seen.most_at_once
-            assert seen.waited > 0
+            assert LIMITS.admissions_waiting == seen.most_waiting
             assert {1} == set(store.opened.values())
             assert AGENTS == len(store.opened)
 
