@@ -23,7 +23,7 @@ from farhand.testing.proxy import (
     Side,
     Way,
 )
-from tests.chaos.estate import CONTROLLER, STOP_S, Estate, Member
+from tests.chaos.estate import CONTROLLER, STOP_S, Estate, Member, tail, until
 from tests.chaos.faults import Fault, Kind
 from tests.chaos.people import Auditor, People
 
@@ -45,7 +45,7 @@ _NEW_STREAM: Final = frozenset(
     {
         *(Kind.CONTROLLER_KILLED, Kind.CONTROLLER_RESTARTED, Kind.AGENT_KILLED),
         *(Kind.AGENT_RESTARTED, Kind.LINK_CUT, Kind.LINK_HALF_OPEN, Kind.LINK_SWALLOWED),
-        *(Kind.LINK_REFUSED, Kind.AGENT_DOUBLED, Kind.LINK_REPLAYED),
+        *(Kind.LINK_REFUSED, Kind.LINK_REPLAYED),
     }
 )
 
@@ -136,15 +136,16 @@ class Inflicter:
             member.full_until = time.monotonic() + 5.0
 
     async def _double(self, fault: Fault) -> None:
-        """Start a second process of the agent; it leaves politely, and ends what it started."""
+        """Start a second process with a copy of an agent's state; it must refuse to be that one."""
         self._doubles += 1
         double = self.estate.double(fault.target, self._doubles)
         double.start()
-        try:
-            await asyncio.sleep(1.0 + fault.for_s)
-        finally:
-            if not await double.end(signal.SIGTERM):
-                self.problems.append(f"{double.name} did not stop within {STOP_S:g} s of SIGTERM")
+        refused = await until(lambda: double.pid is None, STOP_S)
+        if not refused:
+            await double.end(signal.SIGKILL)
+        if not refused or not double.popen or double.popen.returncode == 0:
+            self.problems.append(f"{double.name} did not refuse: {tail(double.log)}")
+        await asyncio.sleep(fault.for_s)
 
     # --- the network ----------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ def _head(outcome: Outcome) -> Iterator[str]:
     answers = ", ".join(f"{count} x {what}" for what, count in sorted(outcome.answers.items()))
     yield (
         f"seed {plan.seed}: {len(plan.faults)} faults on {plan.agents} agents and a controller, "
-        f"{outcome.took_s:.0f} s, disks: {outcome.disks}"
+        f"{outcome.took_s:.0f} s, settled after {outcome.settled_s:.0f} s, disks: {outcome.disks}"
     )
     yield f"answers: {answers}"
     yield ""

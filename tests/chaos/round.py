@@ -59,6 +59,7 @@ class Outcome:
     answers: Mapping[str, int]
     disks: str
     took_s: float
+    settled_s: float  # after the last fault was lifted and the last job asked for
 
     @property
     def findings(self) -> list[verdict.Finding]:
@@ -85,7 +86,9 @@ async def play(plan: Plan, home: Path, programs: Path) -> Outcome:
             await inflicter.all(plan.faults)
             people.close()
             here.history.note("quiet: nothing new is asked for, nothing more goes wrong")
+            quiet = time.monotonic()
             problems = await _settled(here, people, auditor, working, plan.quiet_s)
+            settled_s = time.monotonic() - quiet
             for task in (looking, *working):
                 task.cancel()
         jobs, runs, outputs = await collect(here, auditor, people.asked, within_s=20.0)
@@ -114,6 +117,7 @@ async def play(plan: Plan, home: Path, programs: Path) -> Outcome:
         answers=people.answers,
         disks=disks,
         took_s=time.monotonic() - began,
+        settled_s=settled_s,
     )
 
 

@@ -114,6 +114,7 @@ WRONG = {
         3,
         facts(RESTARTED, marks=NO_END, touched={"host-1": [(Kind.AGENT_KILLED, 4e9)]}),
     ),
+    "not ended by its cancel": (3, facts(asked=asked(cancelled=True, work=work(how=None)))),
     "expired and started": (3, facts(said(state="expired", why="queue_ttl", **GONE), marks=NO_END)),
     "cancelled by nobody": (3, facts(CANCELLED, marks=NO_END)),
     "timed out too early": (3, facts(said(state="timed_out", why="time_limit"), marks=NO_END)),
