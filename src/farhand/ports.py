@@ -31,17 +31,29 @@ class Repeat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One line of the audit: who did what to what. *facts* are JSON values. Outcome: `Done`."""
+
+    at: float
+    by: str
+    action: str
+    subject: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AddJob:
     """Write a job and all its runs. Outcome: `Added`, or `Repeated` when *repeat* is known.
 
     With *open_runs* it is `Full`, and nothing is written, when the org would have more open runs
-    than that.
+    than that. *record* is written if the job is.
     """
 
     job: Job
     runs: tuple[Run, ...]
     repeat: Repeat | None = None
     open_runs: int | None = None
+    record: Record | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,17 +186,6 @@ class RemoveAgent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One line of the audit: who did what to what. *facts* are JSON values. Outcome: `Done`."""
-
-    at: float
-    by: str
-    action: str
-    subject: str
-    facts: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Prune:
     """Delete resting jobs made before *before*, with runs, events and output; at most *limit*.
 
@@ -307,18 +308,7 @@ class Clamped:
 
 
 Outcome = (
-    Added
-    | Repeated
-    | Full
-    | Moved
-    | Lost
-    | Fenced
-    | Kept
-    | Gap
-    | Opened
-    | Done
-    | Pruned
-    | Clamped
+    Added | Repeated | Full | Moved | Lost | Fenced | Kept | Gap | Opened | Done | Pruned | Clamped
 )
 
 
@@ -401,6 +391,10 @@ class Store(Protocol):
     async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]: ...
 
     async def job(self, job: JobId) -> Job | None: ...
+
+    async def repeat(self, by: str, key: str) -> tuple[Repeat, JobId] | None:
+        """What a caller's key was last used for, and the job it made, while that is there."""
+        ...
 
     async def waiting(self, job: JobId) -> int | None:
         """How many of the job's runs are neither final nor lost; None without such a job."""

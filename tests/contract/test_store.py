@@ -154,6 +154,35 @@ async def test_a_repeated_key_is_the_job_it_made(subject: Opened) -> None:
     assert await (await subject.look()).job(job_id(2)) is None
 
 
+async def test_what_a_key_was_used_for_can_be_asked(subject: Opened) -> None:
+    used = Repeat(by="admin", key="k", digest="d", until=500.0)
+    await subject.apply(*join(), add(1, repeat=used), move(1, S.REFUSED))
+    store = await subject.look()
+
+    assert (used, job_id(1)) == await store.repeat("admin", "k")
+    assert await store.repeat("admin", "l") is None
+    assert await store.repeat("other", "k") is None
+
+    await subject.apply(Prune(before=1000.0, at=100.0))
+
+    assert await (await subject.look()).repeat("admin", "k") is None
+
+
+async def test_the_audit_has_a_job_when_it_is_written_and_not_when_it_is_not(
+    subject: Opened,
+) -> None:
+    record = Record(at=100.0, by="admin", action="job.submitted", subject=job_id(1))
+    used = Repeat(by="admin", key="k", digest="d", until=500.0)
+    await subject.apply(
+        replace(add(1, repeat=used), record=record),
+        replace(add(2, repeat=used), record=replace(record, subject=job_id(2))),
+        replace(add(3), record=replace(record, subject=job_id(3)), open_runs=1),
+    )
+    store = await subject.look()
+
+    assert [record] == list((await store.audit()).items)
+
+
 # --- moving runs ----------------------------------------------------------------------------
 
 

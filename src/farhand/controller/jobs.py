@@ -4,7 +4,7 @@ A job that is answered is stored; nothing is half done when it is refused.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -94,6 +94,10 @@ class Jobs:
         UnknownCommand, InvalidParameter, IdempotencyConflict, OverShare, Overloaded,
         StoreUnavailable.
         """
+        if key is not None:  # whatever has become of the targets since
+            known = await self._store.repeat(by, key)
+            if known is not None and known[0].until > self._clock.wall():
+                return await self._before(known[1], same=known[0].digest == digest)
         spec = checked(spec, self._limits)
         agents = await self._pick(targets)
         check_target_count(len(agents), self._limits)
@@ -130,13 +134,6 @@ class Jobs:
         self, job: Job, runs: list[Run], refusals: dict[str, "_Refusal"], repeat: Repeat | None
     ) -> Submitted:
         most = self._limits.open_runs
-        added = AddJob(job=job, runs=tuple(runs), repeat=repeat, open_runs=most)
-        (outcome,) = await self._store.apply([added])
-        if isinstance(outcome, Repeated):
-            return await self._before(outcome)
-        if isinstance(outcome, Full):
-            msg = f"{outcome.open_runs} runs are open; with these there would be more than {most}"
-            raise OverShare(msg, bound="open_runs", limit=most, open_runs=outcome.open_runs)
         record = Record(
             at=job.created_at,
             by=job.by,
@@ -144,62 +141,51 @@ class Jobs:
             subject=job.id,
             facts={"targets": job.targets, "runs": len(runs)},
         )
-        queued = [run for run in runs if run.state is RunState.QUEUED]
-        moved = await self._send(job, queued, refusals, [record])
+        added = AddJob(job=job, runs=tuple(runs), repeat=repeat, open_runs=most, record=record)
+        outcome, *moves = await self._store.apply(
+            [added, *_refused(runs, refusals, job.created_at)]
+        )
+        if isinstance(outcome, Repeated):
+            return await self._before(outcome.job, same=outcome.same)
+        if isinstance(outcome, Full):
+            msg = f"{outcome.open_runs} runs are open; with these there would be more than {most}"
+            raise OverShare(msg, bound="open_runs", limit=most, open_runs=outcome.open_runs)
+        moved = {move.run.id: move.run for move in moves if isinstance(move, Moved)}
+        now = [moved.get(run.id, run) for run in runs]
+        self._sessions.deliver(job, (run for run in now if run.state is RunState.QUEUED))
         self._sessions.hint([job.id])
-        return Submitted(job, [moved.get(run.id, run) for run in runs], repeated=False)
-
-    async def _send(
-        self, job: Job, runs: list[Run], refusals: dict[str, "_Refusal"], more: list[Change]
-    ) -> dict[RunId, Run]:
-        """Deliver queued runs but for those that are refused; return these as they are now."""
-        self._sessions.deliver(job, (run for run in runs if run.agent not in refusals))
-        at = self._clock.wall()
-        changes = more + [
-            MoveRun(
-                run=run.id,
-                expect=frozenset({RunState.QUEUED}),
-                to=RunState.REFUSED,
-                at=at,
-                why=refusals[run.agent].why,
-                message=refusals[run.agent].message,
-            )
-            for run in runs
-            if run.agent in refusals
-        ]
-        outcomes = await self._store.apply(changes)
-        return {o.run.id: o.run for o in outcomes if isinstance(o, Moved)}
+        return Submitted(job, now, repeated=False)
 
     async def release(self, job: JobId, *, by: str) -> Job:
         """Queue the runs of a job that are held; their queue TTL starts now. Raises UnknownJob."""
         found = await self._known(job)
-        now = self._clock.wall()
         held = [run for run in await self._runs(job) if run.state is RunState.HELD]
-        changes = [
-            MoveRun(run=run.id, expect=frozenset({RunState.HELD}), to=RunState.QUEUED, at=now)
-            for run in held
-        ]
-        outcomes = await self._store.apply(changes)
-        queued = [outcome.run for outcome in outcomes if isinstance(outcome, Moved)]
-        agents = [agent for run in queued if (agent := await self._store.agent(run.agent))]
+        agents = [agent for run in held if (agent := await self._store.agent(run.agent))]
         try:
             refusals = await self._refusals(found.spec, agents)
         except (UnknownCommand, InvalidParameter):
             refusals = {}  # each agent says so itself
+        now = self._clock.wall()
+        changes: list[Change] = [
+            MoveRun(run=run.id, expect=frozenset({RunState.HELD}), to=RunState.QUEUED, at=now)
+            for run in held
+        ]
         record = Record(at=now, by=by, action="job.released", subject=job)
-        await self._send(found, queued, refusals, [record])
+        outcomes = await self._store.apply([*changes, *_refused(held, refusals, now), record])
+        queued = [outcome.run for outcome in outcomes[: len(held)] if isinstance(outcome, Moved)]
+        self._sessions.deliver(found, (run for run in queued if run.agent not in refusals))
         self._sessions.hint([job])
         return await self._store.job(job) or found
 
-    async def _before(self, repeated: Repeated) -> Submitted:
-        """The job that this key made the first time."""
-        if not repeated.same:
+    async def _before(self, first: JobId, *, same: bool) -> Submitted:
+        """The job that this key made the first time, if that was the *same* body."""
+        if not same:
             msg = "the Idempotency-Key was used for another body; use a new key for a new job"
-            raise IdempotencyConflict(msg, job=repeated.job)
-        job = await self._store.job(repeated.job)
+            raise IdempotencyConflict(msg, job=first)
+        job = await self._store.job(first)
         if job is None:
-            raise UnknownJob(f"the job {repeated.job} of this Idempotency-Key was deleted")
-        return Submitted(job, await self._runs(repeated.job), repeated=True)
+            raise UnknownJob(f"the job {first} of this Idempotency-Key was deleted")
+        return Submitted(job, await self._runs(first), repeated=True)
 
     async def _known(self, job: JobId) -> Job:
         found = await self._store.job(job) if is_id("job", job) else None
@@ -355,6 +341,22 @@ class Jobs:
 class _Refusal:
     why: Why
     message: str
+
+
+def _refused(runs: Sequence[Run], refusals: Mapping[str, _Refusal], at: float) -> list[MoveRun]:
+    """End the queued runs that are refused, in the commit that makes them."""
+    return [
+        MoveRun(
+            run=run.id,
+            expect=frozenset({RunState.QUEUED}),
+            to=RunState.REFUSED,
+            at=at,
+            why=refusals[run.agent].why,
+            message=refusals[run.agent].message,
+        )
+        for run in runs
+        if run.agent in refusals
+    ]
 
 
 def only(name: str, agents: Sequence[Agent]) -> Agent:

@@ -171,6 +171,8 @@ def _add_job(change: AddJob, ledger: Ledger) -> Outcome:
     ledger.add_job(job, change.runs, tally)
     if repeat is not None:
         ledger.put_repeat(repeat, job.id)
+    if change.record is not None:
+        ledger.add_record(change.record)
     if tally.open == 0:
         _write_event(Event(seq=1, kind="end", at=job.created_at), job.id, tally, ledger)
     return Added()

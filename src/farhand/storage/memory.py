@@ -205,6 +205,10 @@ class MemoryStore:
         row = self._rows.jobs.get(job)
         return row.told() if row else None
 
+    async def repeat(self, by: str, key: str) -> tuple[Repeat, JobId] | None:
+        found = self._rows.repeat(by, key)
+        return found if found is not None and found[1] in self._rows.jobs else None
+
     async def waiting(self, job: JobId) -> int | None:
         row = self._rows.jobs.get(job)
         return row.tally.open if row else None

@@ -19,7 +19,17 @@ from farhand.domain.job import Job
 from farhand.domain.output import StreamName
 from farhand.domain.run import Run, RunState
 from farhand.errors import StoreUnavailable
-from farhand.ports import Change, Durability, Event, Outcome, Page, Record, RunFilter, StoreCounters
+from farhand.ports import (
+    Change,
+    Durability,
+    Event,
+    Outcome,
+    Page,
+    Record,
+    Repeat,
+    RunFilter,
+    StoreCounters,
+)
 from farhand.storage import statements as sql
 from farhand.storage.cursors import cursor_of, listing_of, number_of, place_of
 from farhand.storage.disk import Disk, sync_directory
@@ -99,6 +109,12 @@ class SqlStore:
 
     async def job(self, job: JobId) -> Job | None:
         return await self._one(sql.JOB, {"job": job}, job_of)
+
+    async def repeat(self, by: str, key: str) -> tuple[Repeat, JobId] | None:
+        def told(row: Row) -> tuple[Repeat, JobId]:
+            return Repeat(by=by, key=key, digest=row[0], until=row[1]), JobId(row[2])
+
+        return await self._one(sql.REPEAT, {"caller": by, "key": key}, told)
 
     async def waiting(self, job: JobId) -> int | None:
         return await self._one(sql.WAITING, {"job": job}, lambda row: int(row[0]))

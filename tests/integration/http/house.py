@@ -155,14 +155,17 @@ async def served(
 
 
 @asynccontextmanager
-async def house(limits: Limits = DEFAULTS, store: Store | None = None) -> AsyncIterator[House]:
-    """Open a house; *store* stands in for the memory store."""
+async def house(
+    limits: Limits = DEFAULTS, store: Store | None = None, callers: Mapping[str, str] | None = None
+) -> AsyncIterator[House]:
+    """Open a house; *store* stands in for the memory store, *callers* have tokens of their own."""
     control, kept, clock = MemoryControl(), store or MemoryStore(), SystemClock()
     org = new_org()
     await control.add_org(org, "default", 0.0)
-    await control.add_credential(
-        Credential(hash=token_hash(TOKEN), kind="api", org=org, subject="admin", created_at=0.0)
-    )
+    for name, token in {"admin": TOKEN, **(callers or {})}.items():
+        await control.add_credential(
+            Credential(hash=token_hash(token), kind="api", org=org, subject=name, created_at=0.0)
+        )
 
     async def open_store(wanted: OrgId) -> Store:
         assert org == wanted

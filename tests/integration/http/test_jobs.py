@@ -1,6 +1,7 @@
 """Jobs through the front door: asking, waiting, repeating, listing, cancelling."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 
 from farhand.domain.limits import DEFAULTS
 from farhand.domain.run import Why
-from farhand.ports import RunFilter
+from farhand.errors import StoreUnavailable
+from farhand.ports import AddJob, Change, Outcome, RunFilter
+from farhand.storage.memory import MemoryStore
 from tests.integration.http.house import House, eventually, house
 
 ALL = {"targets": {"all": True}, "argv": ["uptime"]}
@@ -102,6 +105,93 @@ async def test_the_same_key_is_the_same_job() -> None:
         assert "idempotency-replayed" not in first.headers
         assert "true" == again.headers["idempotency-replayed"]
         assert (409, "idempotency-conflict") == (other.status_code, other.json()["code"])
+
+
+class Doorkeeper(MemoryStore):
+    """Lets nobody add a job before *together* of them want to."""
+
+    def __init__(self, together: int) -> None:
+        super().__init__()
+        self._all = asyncio.Barrier(together)
+
+    async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        if any(isinstance(change, AddJob) for change in changes):
+            await self._all.wait()
+        return await super().apply(changes)
+
+
+async def test_the_same_key_is_the_same_job_while_the_first_is_still_being_written() -> None:
+    async with house(store=Doorkeeper(5)) as here:
+        await here.joined("web-1")
+        headers = {"Idempotency-Key": "k-1"}
+        answers = await asyncio.gather(
+            *(here.client.post("/api/v1/jobs", json=ALL, headers=headers) for _ in range(5))
+        )
+        jobs = (await here.tenant.store.jobs()).items
+        replayed = [answer.headers.get("idempotency-replayed") for answer in answers]
+
+        assert {202} == {answer.status_code for answer in answers}
+        assert {jobs[0].id} == {answer.json()["id"] for answer in answers}
+        assert 1 == len(jobs)
+        assert 4 == replayed.count("true")
+
+
+class Dying(MemoryStore):
+    """Commits, and has no answer any more, as the store of a process that is killed just then."""
+
+    dying = True
+
+    async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        outcomes = await super().apply(changes)
+        if self.dying and any(isinstance(change, AddJob) for change in changes):
+            raise StoreUnavailable
+        return outcomes
+
+
+async def test_the_same_key_is_the_same_job_across_a_crash_between_commit_and_answer() -> None:
+    store, headers = Dying(), {"Idempotency-Key": "k-1"}
+    async with house(store=store) as here:
+        await here.joined("web-1")
+        first = await here.client.post("/api/v1/jobs", json=ALL, headers=headers)
+    store.dying = False
+    async with house(store=store) as after:
+        again = await after.client.post("/api/v1/jobs", json=ALL, headers=headers)
+        other = await after.client.post(
+            "/api/v1/jobs", json={**ALL, "argv": ["date"]}, headers=headers
+        )
+        (job,) = (await store.jobs()).items
+
+        assert 503 == first.status_code
+        assert int(first.headers["retry-after"]) >= 1
+        assert (202, "true") == (again.status_code, again.headers["idempotency-replayed"])
+        assert job.id == again.json()["id"]
+        assert 1 == len(again.json()["runs"])
+        assert 409 == other.status_code
+
+
+async def test_the_same_key_of_another_caller_is_another_job() -> None:
+    async with house(callers={"bob": "fh_api_of_bob"}) as here:
+        await here.joined("web-1")
+        key = {"Idempotency-Key": "k-1"}
+        bob = {**key, "Authorization": "Bearer fh_api_of_bob"}
+        mine = await here.client.post("/api/v1/jobs", json=ALL, headers=key)
+        his = await here.client.post("/api/v1/jobs", json={**ALL, "argv": ["date"]}, headers=bob)
+
+        assert (202, 202) == (mine.status_code, his.status_code)
+        assert mine.json()["id"] != his.json()["id"]
+
+
+async def test_a_key_whose_time_is_over_makes_a_new_job() -> None:
+    async with house(replace(DEFAULTS, idempotency_s=0.0)) as here:
+        await here.joined("web-1")
+        headers = {"Idempotency-Key": "k-1"}
+        first = await here.client.post("/api/v1/jobs", json=ALL, headers=headers)
+        again = await here.client.post(
+            "/api/v1/jobs", json={**ALL, "argv": ["date"]}, headers=headers
+        )
+
+        assert (202, 202) == (first.status_code, again.status_code)
+        assert first.json()["id"] != again.json()["id"]
 
 
 async def _finish(here: House, *prints: tuple[str, bytes]) -> None:

@@ -1,5 +1,6 @@
 """Jobs are taken whole or refused whole."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -20,14 +21,18 @@ from farhand.errors import (
     InvalidParameter,
     NoTargets,
     OverShare,
+    StoreUnavailable,
     TooManyTargets,
     UnknownAgent,
     UnknownCommand,
     UnknownJob,
     UnknownRun,
 )
+from farhand.ports import AddJob, Change, Outcome, RunFilter
+from farhand.storage.memory import MemoryStore
 from farhand.testing import ManualClock, World, ended, hang, settle
 
+S = RunState
 TRUE = JobSpec(what=Argv(("true",)))
 PING = Command(
     ident="ping",
@@ -119,6 +124,55 @@ async def test_the_same_key_is_the_same_job_and_another_body_is_a_conflict() -> 
         assert (first.job.id, True) == (again.job.id, again.repeated)
         assert first.job.id != other.job.id
         assert 2 == len(world.agent("web-1").orders(StartRun))
+
+
+async def test_a_used_key_is_known_whatever_became_of_the_targets() -> None:
+    async with World.start(agents=["web-1"]) as world:
+        jobs = world.tenant.jobs
+        first = await jobs.submit(TRUE, Names(("web-1",)), by="me", key="k", digest="a")
+        await settle()
+        await world.tenant.agents.remove(first.runs[0].agent, by="test")
+        again = await jobs.submit(TRUE, Names(("web-1",)), by="me", key="k", digest="a")
+        with pytest.raises(UnknownAgent):
+            await jobs.submit(TRUE, Names(("web-1",)), by="me", key="l", digest="a")
+
+        assert (first.job.id, True) == (again.job.id, again.repeated)
+
+
+class DeafStore(MemoryStore):
+    """Commits what adds a job, and then does not answer, as one whose process was killed."""
+
+    deaf = False
+
+    async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        outcomes = await super().apply(changes)
+        if self.deaf and any(isinstance(change, AddJob) for change in changes):
+            raise StoreUnavailable
+        return outcomes
+
+
+async def test_a_job_that_was_written_and_not_answered_is_whole_after_a_restart() -> None:
+    store = DeafStore()
+    async with World.start(agents=["web-1", "web-2"], store=store) as world:
+        drained = (await world.tenant.agents.find("web-2")).id
+        await world.tenant.agents.edit(drained, by="test", drained=True)
+        store.deaf = True
+        with pytest.raises(StoreUnavailable):
+            await world.submit(on=["web-1", "web-2"])
+        store.deaf = False
+    async with World.start(world.clock, store=store, control=world.control) as after:
+        for agent in world.agents.values():
+            await after.bring(agent).connect()
+        await settle()
+        (job,) = (await store.jobs()).items
+        runs = (await store.runs(RunFilter(job=job.id))).items
+        lines = [record.action for record in (await store.audit()).items]
+
+        assert [(S.SUCCEEDED, None), (S.REFUSED, Why.DRAINED)] == [
+            (run.state, None if run.state is S.SUCCEEDED else run.why) for run in runs
+        ]
+        assert 1 == lines.count("job.submitted")
+        assert [] == world.agent("web-2").orders(StartRun)
 
 
 async def test_an_unknown_command_and_a_wrong_parameter_are_errors_when_no_agent_takes_them() -> (
