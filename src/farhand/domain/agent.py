@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from farhand.domain.ids import AgentId
+
+DEEPFLOW: Final = "deepflow:"  # begins the machine id of a DeepFlow agent, and of no other
 
 
 class Liveness(StrEnum):
@@ -32,6 +35,11 @@ class Identity:
     facts: Mapping[str, str] = field(default_factory=dict)
     capabilities: tuple[str, ...] = ()
     catalogue: str = ""  # digest of its commands; the same digest, the same commands
+
+    @property
+    def deepflow(self) -> bool:
+        """It speaks DeepFlow's protocol: it proves nothing, keeps nothing and cancels nothing."""
+        return self.machine_id.startswith(DEEPFLOW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,6 +75,7 @@ class Why(StrEnum):
     AGENT_RESTARTED = "agent_restarted"
     AGENT_STOPPED = "agent_stopped"
     AGENT_FAILED = "agent_failed"
+    NO_ANSWER = "no_answer"
     OUTPUT_CORRUPT = "output_corrupt"
     NO_CANCEL = "no_cancel"
     CONTACT_LOST = "contact_lost"

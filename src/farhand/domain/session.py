@@ -175,6 +175,11 @@ _OPEN = frozenset({RunState.SENT, RunState.RUNNING, RunState.LOST})
 _HELD_MOST = 100_000  # more runs than an agent can hold
 _ASK_MOST = 3  # times for output that a run ended without
 
+NO_ANSWER = (
+    "the agent's stream ended before its answer came, and such an agent keeps none; "
+    "the command may have run to its end, or may still run on its host"
+)
+
 
 class AgentSession:
     """The rules of one stream after its Hello. Not shared between streams."""
@@ -385,10 +390,13 @@ class Homecoming:
     moves: list[Move] = field(default_factory=list)
 
 
-def compare(held: Iterable[HeldRun], stored: Mapping[RunId, Run]) -> Homecoming:
+def compare(
+    held: Iterable[HeldRun], stored: Mapping[RunId, Run], *, journals: bool = True
+) -> Homecoming:
     """Compare what an agent holds with its runs in the store.
 
-    *stored* has every open or lost run of the agent, and each held run that exists.
+    *stored* has every open or lost run of the agent, and each held run that exists. Of an agent
+    that *journals* nothing nobody can say what became of a run that was sent: it ends.
     """
     found = Homecoming()
     there = {run.run: run.state for run in held}
@@ -404,8 +412,14 @@ def compare(held: Iterable[HeldRun], stored: Mapping[RunId, Run]) -> Homecoming:
             found.stop.append(run)
     for run, known in stored.items():
         if run not in there and known.state in _OPEN:
-            found.moves.append(_untold(known))
+            found.moves.append(_untold(known) if journals else _unknowable(known))
     return found
+
+
+def _unknowable(run: Run) -> Move:
+    """Where a run goes of which its agent cannot tell anything any more."""
+    only = frozenset({run.state})
+    return Move(run.id, only, RunState.FAILED, Why.NO_ANSWER, NO_ANSWER)
 
 
 def _untold(run: Run) -> Move:
