@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from farhand.boot.clock import SystemClock
 from farhand.client import (
@@ -24,16 +25,39 @@ from farhand.client import (
 from farhand.domain.limits import DEFAULTS
 from farhand.http.app import build_app
 from farhand.http.server import serving_http
+from farhand.http.stream import CONNECTION
 from farhand.testing import World, hang, succeed
 
 PRINTED = bytes(range(256)) * 8  # within what a fake agent may send before it is granted more
 
 
+class Forgetful:
+    """Carries out so many POSTs, and dies before it has answered them, as far as anybody sees."""
+
+    def __init__(self, app: ASGIApp, *, deaths: int) -> None:
+        self._deaths = deaths
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST" or not self._deaths:
+            await self._app(scope, receive, send)
+            return
+
+        async def swallow(message: Message) -> None:
+            del message
+
+        self._deaths -= 1
+        await self._app(scope, receive, swallow)
+        scope["extensions"][CONNECTION]["transport"].abort()
+        await asyncio.sleep(0)
+
+
 @asynccontextmanager
-async def controller(*agents: str) -> AsyncIterator[tuple[World, str]]:
+async def controller(*agents: str, deaths: int = 0) -> AsyncIterator[tuple[World, str]]:
     """A controller with a front door, and agents that print all the bytes there are."""
     async with World.start(SystemClock(), agents=agents, behaviour=succeed(PRINTED)) as world:
         app = build_app(world.tenants, world.enrolment, DEFAULTS, version="0.1.0")
+        app.add_middleware(Forgetful, deaths=deaths)
         async with serving_http(app, "127.0.0.1:0") as http:
             async with asyncio.timeout(30):
                 yield world, f"http://127.0.0.1:{http.port}"
@@ -72,6 +96,31 @@ async def test_the_blocking_client_sees_the_same() -> None:
 
     assert [PRINTED] == [one.stdout for one in result.runs]
     assert (["web-1"], ["succeeded"], "admin") == (listed, runs, caller)
+
+
+async def test_a_job_whose_answer_was_lost_is_asked_for_again_and_is_one_job() -> None:
+    told: list[str] = []
+
+    def ask(url: str, token: str) -> Result:
+        with Client(url, token, notice=told.append) as client:
+            return client.run(["x"], names="web-1").result()
+
+    async with controller("web-1", deaths=2) as (world, url):
+        blocking = await asyncio.to_thread(ask, url, world.admin_token)
+        jobs = (await world.store.jobs()).items
+    async with (
+        controller("web-1", deaths=2) as (world, url),
+        AsyncClient(url, world.admin_token, notice=told.append) as client,
+    ):
+        asynchronous = await (await client.run(["x"], names="web-1")).result()
+        others = (await world.store.jobs()).items
+
+    assert [PRINTED] * 2 == [r.stdout for it in (blocking, asynchronous) for r in it.runs]
+    assert [[blocking.job], [asynchronous.job]] == [
+        [job.id for job in jobs],
+        [job.id for job in others],
+    ]
+    assert [True, False] * 2 == [said.startswith("lost the controller") for said in told]
 
 
 async def test_refusals_have_their_codes() -> None:
