@@ -364,7 +364,9 @@ class StoreCounters:
 
     *failures* are transactions that were rolled back. *flushes* are of the log, of output files
     and of directories; *commit_s* was spent on the log and *flush_s* on the others. *longest_s* is
-    of one whole transaction.
+    of one whole transaction. *moved* runs came into each state, *kept_bytes* of output were kept.
+    *queued* changes of about *queued_bytes* are on their way to the disk now, and *outside* calls
+    wait until there is room for theirs.
     """
 
     commits: int = 0
@@ -374,6 +376,11 @@ class StoreCounters:
     commit_s: float = 0.0
     flush_s: float = 0.0
     longest_s: float = 0.0
+    moved: Mapping[RunState, int] = field(default_factory=dict)
+    kept_bytes: int = 0
+    queued: int = 0
+    queued_bytes: int = 0
+    outside: int = 0
 
 
 class Store(Protocol):

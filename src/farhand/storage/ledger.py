@@ -4,6 +4,7 @@ Begins and ends no transaction. After a rollback a ledger is thrown away.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +13,7 @@ from farhand.domain.agent import Agent
 from farhand.domain.ids import AgentId, JobId, RunId
 from farhand.domain.job import Job
 from farhand.domain.output import StreamName
-from farhand.domain.run import Run
+from farhand.domain.run import Run, RunState
 from farhand.ports import Event, Prune, Record, Repeat
 from farhand.storage import statements as sql
 from farhand.storage.changes import OPEN, Tally
@@ -67,6 +68,8 @@ class SqlLedger:
         self, connection: sqlite3.Connection, files: OutputFiles, inline_bytes: int
     ) -> None:
         self.doomed: list[str] = []
+        self.kept_bytes = 0
+        self.moved: Counter[RunState] = Counter()
         self._db = connection
         self._files = files
         self._inline_bytes = inline_bytes
@@ -133,6 +136,7 @@ class SqlLedger:
         ((n,),) = self._db.execute(sql.ADD_JOB, job_values(job, tally)).fetchall()
         self._jobs[job.id] = _JobRow(n, tally)
         self._db.executemany(sql.ADD_RUN, ({"job_n": n, **run_values(run)} for run in runs))
+        self.moved.update(tally.counts)
         if self._open is not None:
             self._open += tally.open
 
@@ -168,6 +172,8 @@ class SqlLedger:
 
     def put_run(self, run: Run) -> None:
         row = self._runs[run.id]
+        if run.state is not row.run.state:
+            self.moved[run.state] += 1
         if self._open is not None:
             self._open += (run.state in OPEN) - (row.run.state in OPEN)
         row.run = run
@@ -205,6 +211,7 @@ class SqlLedger:
             rest = memoryview(data)[len(inline) :]
             self._files.write(run, stream, offset + len(inline) - self._inline_bytes, rest)
         row.kept[stream] = offset + len(data)
+        self.kept_bytes += len(data)
         self._moved_runs[run] = row
 
     # --- agents

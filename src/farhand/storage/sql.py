@@ -8,6 +8,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from heapq import merge
 from itertools import islice
 from pathlib import Path
@@ -63,8 +64,14 @@ class SqlStore:
 
     @property
     def counters(self) -> StoreCounters:
-        """What the writer has done since the store was opened."""
-        return self._writer.counters
+        """What the writer has done since the store was opened, and what waits for it."""
+        door = self._door
+        return replace(
+            self._writer.counters,
+            queued=door.changes,
+            queued_bytes=door.size,
+            outside=door.waiting,
+        )
 
     async def close(self) -> None:
         """Carry out what was asked, then let go of the files. Nothing may be asked afterwards."""

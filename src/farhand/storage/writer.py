@@ -5,6 +5,7 @@ nobody anything that is not on the disk.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -144,14 +145,16 @@ class Writer:
         committing = perf_counter()
         self._db.execute("COMMIT")
         ended = perf_counter()
-        self._count(len(places), committing - flushing, ended - committing, ended - began)
+        self._count(len(places), ledger, committing - flushing, ended - committing, ended - began)
         self._unlinked.clear()
         for place, outcome in zip(places, outcomes, strict=True):
             place.call.outcomes[place.index] = outcome
         self._tell(places)
         self._delete_files(ledger.doomed)
 
-    def _count(self, changes: int, flush_s: float, commit_s: float, whole_s: float) -> None:
+    def _count(
+        self, changes: int, ledger: SqlLedger, flush_s: float, commit_s: float, whole_s: float
+    ) -> None:
         before, disk = self.counters, self._files.disk
         commits = before.commits + 1
         logs = commits if disk.durability is Durability.DISK else 0  # one flush for each commit
@@ -163,6 +166,8 @@ class Writer:
             commit_s=before.commit_s + commit_s,
             flush_s=before.flush_s + flush_s,
             longest_s=max(before.longest_s, whole_s),
+            moved=Counter(before.moved) + ledger.moved if ledger.moved else before.moved,
+            kept_bytes=before.kept_bytes + ledger.kept_bytes,
         )
 
     def _delete_files(self, runs: Sequence[str]) -> None:

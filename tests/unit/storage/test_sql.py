@@ -51,6 +51,23 @@ async def test_a_thousand_calls_share_few_commits(store: SqlStore) -> None:
     assert 1001 == store.counters.changes
 
 
+async def test_what_the_store_did_and_what_waits_is_counted(store: SqlStore) -> None:
+    await store.apply([add(1, run(1), run(2))])
+    await store.apply([move(1, S.SENT), move(1, S.RUNNING), append(b"x" * 100)])
+    await store.apply([append(b"x" * 100), CancelJob(job=job_id(), at=400.0)])
+    asked = [asyncio.create_task(store.apply([append(b"y", offset=100 + n)])) for n in range(3)]
+    await asyncio.sleep(0)
+    during = store.counters
+    await asyncio.gather(*asked)
+    after = store.counters
+
+    assert {S.QUEUED: 2, S.SENT: 1, S.RUNNING: 1, S.CANCELLED: 1} == after.moved
+    assert 103 == after.kept_bytes
+    assert (3, 0) == (during.queued, during.outside)
+    assert during.queued_bytes >= 3
+    assert (0, 0, 0) == (after.queued, after.queued_bytes, after.outside)
+
+
 async def test_a_lost_race_fails_alone_among_calls_that_share_a_commit(store: SqlStore) -> None:
     await store.apply([add(1, run(1), run(2), run(3))])
     queued = frozenset({S.QUEUED})

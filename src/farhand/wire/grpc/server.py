@@ -85,6 +85,11 @@ class GrpcServer:
         """Calls that are not over."""
         return sum(link.calls for link in self.links)
 
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait to be taken, of all connections."""
+        return sum(link.queued_bytes for link in self.links)
+
     def route(self, path: str) -> Route | None:
         """Who takes a call of this path."""
         return self._routes.get(path)
