@@ -86,6 +86,9 @@ class AgentLimits:
     """The numbers an agent lives by."""
 
     runs: int = 64  # at once; more are refused
+    deepflow_runs: int = 4  # the same, for a DeepFlow server; each holds its output in memory
+    deepflow_output_bytes: int = 16 * MIB  # of stdout of one of them
+    deepflow_run_s: float = 25.0  # the server gives up after 30 and tells nobody
     spool_bytes: int = 2 * MIB  # of one stream, not yet stored, in memory
     spool_total_bytes: int = 32 * MIB  # of all streams; then each has only the reserve
     spool_reserve_bytes: int = 64 * KIB  # of one stream, in memory and on disk

@@ -47,7 +47,7 @@ def batches(
 
 def result(
     sender: Sender,
-    request_id: int,
+    request_id: int | None,
     *,
     stdout: bytes = b"",
     errno: int | None = 0,
@@ -80,7 +80,7 @@ def failure(
     )
 
 
-def namespaces(sender: Sender, request_id: int, found: Iterable[LinuxNamespace]) -> Response:
+def namespaces(sender: Sender, request_id: int | None, found: Iterable[LinuxNamespace]) -> Response:
     """The answer to LIST_NAMESPACE. An empty list would look like a heartbeat: it is an error."""
     listed = tuple(found)
     if not listed:

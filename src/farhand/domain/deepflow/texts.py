@@ -41,6 +41,11 @@ def kubernetes_failed(cmdline: str, problem: str) -> str:
     return f"command '{cmdline}' execute failed: kubernetes failed with {problem}"
 
 
+def not_run(cmdline: str, problem: str) -> str:
+    """The agent had a reason of its own to run nothing."""
+    return f"command '{cmdline}' execute failed: {problem}"
+
+
 def failed(cmdline: str) -> str:
     """A program failed and its stderr is empty or no text."""
     return f"command '{cmdline}' failed"
