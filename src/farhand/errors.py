@@ -32,6 +32,7 @@ FarhandError
 ├── Conflict               the world is not as the caller thinks
 │   ├── IdempotencyConflict
 │   ├── IllegalTransition
+│   ├── CannotCancel       the agent's protocol has no word for it
 │   ├── DataDirInUse
 │   └── PortInUse
 ├── Unavailable            try again later
@@ -234,6 +235,12 @@ class IllegalTransition(Conflict):
     """The run cannot go from the state it is in to the one asked for."""
 
     code = "illegal-transition"
+
+
+class CannotCancel(Conflict):
+    """The agent's protocol has no cancel, and the run is with it; wait, or look at its host."""
+
+    code = "cannot-cancel"
 
 
 class DataDirInUse(Conflict):

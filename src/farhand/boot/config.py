@@ -19,7 +19,11 @@ from farhand.domain.limits import AGENT_DEFAULTS, DEFAULTS, AgentLimits, Limits
 from farhand.errors import ConfigError, UnsafeBinding
 from farhand.ports import Durability
 
-_CHOICES = {"log_level": tuple(LEVELS), "durability": tuple(it.value for it in Durability)}
+_CHOICES = {
+    "log_level": tuple(LEVELS),
+    "durability": tuple(it.value for it in Durability),
+    "protocol": ("native", "deepflow"),
+}
 
 Config = TypeVar("Config", "ControllerConfig", "AgentConfig")
 
@@ -34,6 +38,7 @@ class ControllerConfig:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure: bool = False
+    deepflow_agents: bool = False
     deepflow_api: bool = False
     deepflow_trusted_front: tuple[str, ...] = ()
     durability: Durability = Durability.DISK
@@ -63,6 +68,9 @@ class AgentConfig:
     """Everything an operator can set of an agent."""
 
     controller: tuple[str, ...] = ()
+    protocol: str = "native"  # or "deepflow": the controllers are DeepFlow servers
+    team_id: str = ""  # for them
+    group_id: str = ""
     ca: Path | None = None
     tls: bool = False  # with the system's certificate authorities
     insecure: bool = False

@@ -51,6 +51,10 @@ AT_RISK = (
     "jobs, states and output of the last seconds before may be missing although they were "
     "acknowledged; the end of this process alone, however it comes, loses nothing"
 )
+UNPROVED = (
+    "DeepFlow agents prove no identity and speak plaintext: whoever reaches the agents' port can "
+    "say to be any of them, gets the runs that are meant for it, and tells their results"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ async def running_controller(
     clock = SteadyClock(clock or SystemClock(), _wall_clock_jumped)
     limits = config.limits
     tls = _tls(config)
+    if config.deepflow_agents:
+        log.warning("deepflow.agents_served", at_risk=UNPROVED)
     if config.durability is not Durability.DISK:
         log.warning("store.relaxed", durability=config.durability.value, at_risk=AT_RISK)
     opening = open_storage(
@@ -103,7 +109,13 @@ async def running_controller(
 
             async with (
                 serving_agents(
-                    host, port, door=door, limits=limits, tls=tls, farewell=farewell
+                    host,
+                    port,
+                    door=door,
+                    limits=limits,
+                    tls=tls,
+                    deepflow=config.deepflow_agents,
+                    farewell=farewell,
                 ) as gateway,
                 serving_http(app, config.http, tls=files, limits=limits) as http,
             ):
@@ -203,6 +215,11 @@ def parser() -> argparse.ArgumentParser:
         "--insecure",
         action=argparse.BooleanOptionalAction,
         help="allow addresses beyond loopback without TLS",
+    )
+    options.add_argument(
+        "--deepflow-agents",
+        action=argparse.BooleanOptionalAction,
+        help="let DeepFlow agents dial in as well, though they prove no identity",
     )
     options.add_argument(
         "--deepflow-api",

@@ -1,9 +1,11 @@
 """Say who a caller or an agent is, from what it proves and nothing else.
 
 Only hashes of tokens are known here. A join token buys an agent its own secret; the same agent
-id from another machine is a clone and is refused.
+id from another machine is a clone and is refused. DeepFlow agents alone prove nothing: whoever
+lets them in (`admit_unproved`) was told to by an operator.
 """
 
+import asyncio
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +14,8 @@ from typing import Final
 import structlog
 
 from farhand.controller.ids import new_agent, new_org, new_token, token_hash
-from farhand.domain.agent import Agent
+from farhand.controller.paging import pages
+from farhand.domain.agent import Agent, Identity
 from farhand.domain.ids import AgentId, OrgId, check_name
 from farhand.domain.messages import Hello
 from farhand.errors import CloneRefused, InvalidName, JoinRefused, Unauthenticated
@@ -66,6 +69,8 @@ class Enrolment:
     def __init__(self, control: Control, clock: Clock) -> None:
         self._control = control
         self._clock = clock
+        self._unproved: int | None = None  # agents that prove nothing, once they were counted
+        self._joining = asyncio.Lock()  # of those: two streams must not make two of one
 
     async def authenticate(self, token: str) -> Principal:
         """Who presents this API token; raises Unauthenticated."""
@@ -85,6 +90,8 @@ class Enrolment:
         Raises JoinRefused, CloneRefused, InvalidName.
         """
         check_name(hello.identity.name)
+        if hello.identity.deepflow:
+            raise JoinRefused("this machine id is kept for agents that speak DeepFlow's protocol")
         labels = hello.identity.labels
         if len(labels) > MAX_LABELS or any(not key or len(key) > 128 for key in labels):
             msg = (
@@ -149,12 +156,55 @@ class Enrolment:
         await self._control.add_credential(unconfirmed)
         return Admission(found.org, agent, secret, unconfirmed)
 
+    async def unproved_org(self) -> OrgId:
+        """The org of agents that prove nothing; raises JoinRefused."""
+        org = await self._control.org_named(DEFAULT_ORG)
+        if org is None:
+            raise JoinRefused(f"there is no org {DEFAULT_ORG!r} to take this agent in")
+        return org
+
+    async def admit_unproved(
+        self, identity: Identity, org: OrgId, store: Store, *, most: int
+    ) -> Admission:
+        """Take a DeepFlow agent at its word: the same `IP-MAC` is the same agent for ever.
+
+        An agent that has proved itself is another one, whatever its address. *most* such agents
+        are known at a time. Raises JoinRefused, InvalidName.
+        """
+        check_name(identity.name)
+        if not identity.deepflow:
+            raise JoinRefused("only agents that speak DeepFlow's protocol need no credential")
+        async with self._joining:
+            for agent in await store.agents_named(identity.name):
+                if agent.identity.machine_id == identity.machine_id:
+                    return Admission(org, agent.id)
+            return await self._join_unproved(identity, org, store, most)
+
+    async def _join_unproved(
+        self, identity: Identity, org: OrgId, store: Store, most: int
+    ) -> Admission:
+        if self._unproved is None or self._unproved >= most:  # some may have been removed
+            read = pages(lambda cursor: store.agents(cursor=cursor, limit=1000))
+            self._unproved = sum([a.identity.deepflow async for page in read for a in page])
+        if self._unproved >= most:
+            msg = f"{most} DeepFlow agents are known, which is the limit; remove some"
+            raise JoinRefused(msg, limit=most)
+        agent, now = new_agent(), self._clock.wall()
+        joined = Agent(id=agent, identity=identity, joined_at=now)
+        facts = {"name": identity.name, "ip": identity.ip, "proved": False}
+        record = Record(at=now, by="deepflow", action="agent.joined", subject=agent, facts=facts)
+        await store.apply([JoinAgent(agent=joined), record])
+        self._unproved += 1
+        return Admission(org, agent)
+
     async def confirm(self, unconfirmed: Credential) -> None:
         """The agent has heard its secret: it spoke behind its Welcome, or came back with it."""
         await self._control.add_credential(replace(unconfirmed, kind=_AGENT))
 
     async def forget_stranger(self, org: OrgId, agent: Agent, store: Store) -> None:
         """Remove an agent if it never confirmed its secret: it may never have heard it."""
+        if agent.identity.deepflow:  # it has no secret that it could confirm
+            return
         if await self._control.has_credential(org, kind=_AGENT, subject=agent.id):
             return
         remove = RemoveAgent(agent=agent.id, at=self._clock.wall(), epoch=agent.epoch)

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from farhand.controller import patterns
 from farhand.controller.ids import new_job, new_run
 from farhand.controller.paging import pages
 from farhand.controller.sessions import Sessions
 from farhand.domain.agent import Agent
+from farhand.domain.deepflow.abilities import unsupported
 from farhand.domain.ids import AgentId, JobId, RunId, is_id
 from farhand.domain.job import (
     AllAgents,
@@ -28,6 +30,7 @@ from farhand.domain.run import Run, RunState, Why
 from farhand.domain.selector import Selector
 from farhand.errors import (
     AmbiguousName,
+    CannotCancel,
     FarhandError,
     IdempotencyConflict,
     InvalidParameter,
@@ -257,6 +260,8 @@ class Jobs:
             if agent.drained:
                 told = f"{agent.name} is drained; `farhand agents undrain {agent.name}`"
                 refusals[agent.id] = _Refusal(Why.DRAINED, told)
+            elif agent.identity.deepflow and (told := unsupported(spec)):
+                refusals[agent.id] = _Refusal(Why.UNSUPPORTED, told)
             elif isinstance(spec.what, CommandCall):
                 asked.append(agent)
         first: FarhandError | None = None
@@ -305,12 +310,20 @@ class Jobs:
             msg = f"{agent.name} has no command {call.ident!r}; `farhand commands {agent.name}`"
             raise UnknownCommand(msg, command=call.ident)
         command.checked(call.params, patterns=False)
+        if agent.identity.deepflow:  # a native agent checks its patterns itself
+            patterns.check(command, call.params)
 
     # --- cancelling -----------------------------------------------------------------------
 
     async def cancel_job(self, job: JobId, *, by: str) -> Job:
-        """Ask every run of a job that has not ended to end. Raises UnknownJob."""
+        """Ask every run of a job that has not ended to end.
+
+        Raises UnknownJob, and CannotCancel when there is none that can be.
+        """
         found = await self._known(job)
+        rest = [run for run in await self._runs(job) if not run.state.final]
+        if rest and all(self._beyond_cancel(run) for run in rest):
+            raise CannotCancel(_BEYOND_CANCEL, job=job)
         now = self._clock.wall()
         await self._store.apply(
             [CancelJob(job=job, at=now), Record(at=now, by=by, action="job.cancelled", subject=job)]
@@ -322,12 +335,14 @@ class Jobs:
         return await self._store.job(job) or found
 
     async def cancel_run(self, run: RunId, *, by: str) -> Run:
-        """Ask a run to end; one that has ended stays as it is. Raises UnknownRun."""
+        """Ask a run to end; one that has ended stays as it is. Raises UnknownRun, CannotCancel."""
         found = await self._store.run(run) if is_id("run", run) else None
         if found is None:
             raise UnknownRun(f"there is no run {run}")
         if found.state.final:
             return found
+        if self._beyond_cancel(found):
+            raise CannotCancel(_BEYOND_CANCEL, run=run)
         now = self._clock.wall()
         record = Record(at=now, by=by, action="run.cancelled", subject=run)
         outcome, _ = await self._store.apply([RequestCancel(run=run, at=now), record])
@@ -335,6 +350,18 @@ class Jobs:
             self._sessions.cancel(outcome.run)
         self._sessions.hint([found.job])
         return await self._store.run(run) or found
+
+    def _beyond_cancel(self, run: Run) -> bool:
+        """Whether the run is with a connected agent that has no word for cancelling it."""
+        session = self._sessions.get(run.agent)
+        with_agent = run.state in {RunState.RUNNING, RunState.LOST}
+        return with_agent and session is not None and session.hello.identity.deepflow
+
+
+_BEYOND_CANCEL = (
+    "the command is with a DeepFlow agent, whose protocol cannot cancel; "
+    "it ends by itself, and the agent runs nothing else before"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,11 +151,18 @@ class Session:
 
     # --- from the stream ------------------------------------------------------------------
 
-    def receive(self, frames: list[FromAgent]) -> None:
+    def receive(self, frames: Iterable[FromAgent | Move]) -> None:
         """Take what the agent said. Raises ProtocolError."""
         self.heard, self.heard_wall = self._home.clock.now(), self._home.clock.wall()
+        self.take(frames)
+
+    def take(self, frames: Iterable[FromAgent | Move]) -> None:
+        """Take what is known of the agent, without its having said anything just now.
+
+        A `Move` is known of a run by whoever speaks for the agent. Raises ProtocolError.
+        """
         for frame in frames:
-            for effect in self.machine.handle(frame):
+            for effect in [frame] if isinstance(frame, Move) else self.machine.handle(frame):
                 self._take(effect)
             if isinstance(frame, Heartbeat) and self.machine.heartbeats % HEARTBEATS_PER_LINE == 0:
                 self.log.info(
@@ -180,6 +187,17 @@ class Session:
                 if len(self._pending) >= PENDING:
                     raise ProtocolError("the agent says more than can be written")
                 self._pending.append(effect)
+
+    def unanswered(self, request: int, why: str) -> None:
+        """The question with this number has no answer."""
+        question = self._questions.get(request)
+        if question is not None and not question.done():
+            question.set_exception(AgentGone(why, connected=True))
+
+    @property
+    def busy(self) -> bool:
+        """Something waits to be written, or is being written."""
+        return self._writing or bool(self._pending)
 
     def over(self) -> None:
         """The stream has ended: nothing more is written for it."""
@@ -413,8 +431,10 @@ class Session:
                 return self._settle(run)
             case Finish(run), Gap():
                 return _orders(self.machine.keep_failed(run, await self._offsets(run)))
-            case Move(run, to=to), Moved() if to is RunState.REFUSED:
+            case Move(run, to=to), Moved() if to.final:
                 return self._settle(run)
+            case Move(run, to=RunState.QUEUED), Moved() if self.machine.knows(run):
+                return self._settle(run)  # it was given back
             case ((Move(run) | Finish(run)), Lost(state)) if state is None or state.final:
                 return self._settle(run)
             case Keep(chunk), Gap():
@@ -458,7 +478,7 @@ class Session:
             found = await self._stored(run)
             if found is not None and found.agent == self.agent:
                 stored[run] = found
-        plan = compare(held, stored)
+        plan = compare(held, stored, journals=not self.hello.identity.deepflow)
         await self._commit(list(plan.moves))
         for known in plan.resume:
             await self._resume(known)

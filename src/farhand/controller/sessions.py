@@ -102,15 +102,18 @@ class Sessions:
 
     # --- coming and going -----------------------------------------------------------------
 
-    async def open(self, hello: Hello, channel: AgentChannel) -> Session:
+    async def open(
+        self, hello: Hello, channel: AgentChannel, admission: Admission | None = None
+    ) -> Session:
         """Let an agent in: prove it, fence its older stream, welcome it.
 
-        Raises NotAllowed kinds, InvalidName, StoreUnavailable.
+        With an *admission* it was let in before. Raises NotAllowed kinds, InvalidName,
+        StoreUnavailable.
         """
         if PROTOCOL not in hello.protocols:
             msg = f"this controller speaks protocol {PROTOCOL}; the agent does not"
             raise JoinRefused(msg)
-        admission = await self._enrolment.admit(hello, self.store)
+        admission = admission or await self._enrolment.admit(hello, self.store)
         opening = OpenSession(
             agent=admission.agent,
             identity=hello.identity,

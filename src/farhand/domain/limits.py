@@ -50,6 +50,9 @@ class Limits:
     outbox_bytes: int = 8 * MIB  # queued for one agent
     request_s: float = 10.0  # catalogue and namespace questions
     requests_per_agent: int = 16
+    deepflow_agents: int = 10_000  # that are known; they prove nothing
+    deepflow_runs_waiting: int = 256  # for one such agent, which runs one at a time
+    deepflow_results_bytes: int = 128 * MIB  # of all such agents, not yet stored
     cancel_grace_s: float = 5.0  # between SIGTERM and SIGKILL
     cancel_again_s: float = 10.0  # a cancel that is not settled is sent again
 

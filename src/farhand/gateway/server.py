@@ -20,9 +20,11 @@ from farhand.domain.limits import Limits
 from farhand.domain.messages import Hello
 from farhand.errors import PortInUse
 from farhand.gateway.admission import Admissions
+from farhand.gateway.deepflow import METHODS as DEEPFLOW_METHODS
+from farhand.gateway.deepflow import DeepFlowAgents
 from farhand.gateway.stream import AgentStream
 from farhand.ports import AgentChannel
-from farhand.wire.grpc import Call, GrpcServer, LinkLimits
+from farhand.wire.grpc import Call, Factory, GrpcServer, LinkLimits, Peer
 from farhand.wire.native import METHOD
 
 log = structlog.get_logger()
@@ -47,6 +49,14 @@ class FrontDoor:
         """Let the agent in. Raises NotAllowed kinds, InvalidName, StoreUnavailable."""
         org = await self._enrolment.org_of(hello)
         return await self._tenants.get(org).sessions.open(hello, channel)
+
+    async def open_unproved(self, hello: Hello, channel: AgentChannel) -> Session:
+        """Let a DeepFlow agent in, which proves nothing. Raises as `open` does."""
+        org = await self._enrolment.unproved_org()
+        sessions = self._tenants.get(org).sessions
+        most = sessions.limits.deepflow_agents
+        known = await self._enrolment.admit_unproved(hello.identity, org, sessions.store, most=most)
+        return await sessions.open(hello, channel, known)
 
     async def ended(self, session: Session) -> None:
         """The agent's stream is over."""
@@ -83,6 +93,11 @@ def link_limits(limits: Limits) -> LinkLimits:
     )
 
 
+def _only_deepflow(peer: Peer, path: str) -> bool:  # noqa: ARG001  # from wherever it comes
+    """What may be called in plaintext at a port that has TLS."""
+    return path in DEEPFLOW_METHODS
+
+
 @asynccontextmanager
 async def serving_agents(
     host: str,
@@ -91,10 +106,12 @@ async def serving_agents(
     door: FrontDoor,
     limits: Limits,
     tls: ssl.SSLContext | None = None,
+    deepflow: bool = False,
     farewell: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Gateway]:
     """Listen for agents; leaving closes the listener and every stream. Raises PortInUse.
 
+    With *deepflow* DeepFlow agents are served too, in plaintext also where others need TLS.
     *farewell* is called in between: whoever is told to come back finds this door closed.
     """
     async with asyncio.TaskGroup() as tasks:
@@ -105,7 +122,16 @@ async def serving_agents(
         def stream(call: Call) -> AgentStream:
             return AgentStream(call, door, spawn, limits.outbox_bytes)
 
-        server = GrpcServer({METHOD: stream}, limits=link_limits(limits), tls=tls)
+        methods: dict[str, Factory] = {METHOD: stream}
+        if deepflow:
+            unproved = DeepFlowAgents(door, spawn, limits)
+            methods |= dict.fromkeys(DEEPFLOW_METHODS, unproved.stream)
+        server = GrpcServer(
+            methods,
+            limits=link_limits(limits),
+            tls=tls,
+            plaintext=_only_deepflow if deepflow else None,
+        )
         try:
             address = await server.listen(host, port)
         except OSError as exc:

@@ -82,7 +82,7 @@ class Channel:
             return
         self._put((parting,))
         self.flush()
-        status, message = _STATUS.get(parting.reason, Status.UNAVAILABLE), parting.message
+        status, message = STATUS.get(parting.reason, Status.UNAVAILABLE), parting.message
         if not self._call.ended:
             self._call.finish(status, message or parting.reason.value)
 
@@ -130,7 +130,7 @@ def _weight(order: FromController) -> int:
     return 128
 
 
-_STATUS: Final = {
+STATUS: Final = {
     Parting.STOPPING: Status.UNAVAILABLE,
     Parting.FENCED: Status.ABORTED,
     Parting.INACTIVE: Status.DEADLINE_EXCEEDED,

@@ -91,7 +91,7 @@ def test_everything_of_a_controller_can_stand_in_a_file(file: Path) -> None:
     file.write_text(
         'data = "/d"\nhttp = "[::1]:1"\nagents = ":2"\ntls_cert = "c"\ntls_key = "k"\n'
         'insecure = true\nlog_level = "debug"\ndurability = "process"\n'
-        'deepflow_api = true\ndeepflow_trusted_front = ["10.2.0.7"]\n'
+        'deepflow_agents = true\ndeepflow_api = true\ndeepflow_trusted_front = ["10.2.0.7"]\n'
         "[limits]\nheartbeat_s = 7\nrequests = 3.0\n"
     )
     found = controller(file)
@@ -103,6 +103,7 @@ def test_everything_of_a_controller_can_stand_in_a_file(file: Path) -> None:
         "tls_cert": Path("c"),
         "tls_key": Path("k"),
         "insecure": True,
+        "deepflow_agents": True,
         "deepflow_api": True,
         "deepflow_trusted_front": ("10.2.0.7",),
         "durability": Durability.PROCESS,

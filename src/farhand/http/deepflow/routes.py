@@ -6,6 +6,7 @@ is allowed is decided by what the ident resolves to, never by what the caller ca
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
@@ -19,7 +20,14 @@ from farhand.domain.agent import Agent
 from farhand.domain.command import Command
 from farhand.domain.job import CommandCall, JobSpec, Names, NamespaceKind, NamespacesOf
 from farhand.domain.run import Run
-from farhand.errors import AgentGone, FarhandError, InvalidParameter, Unavailable, UnknownAgent
+from farhand.errors import (
+    AgentGone,
+    CannotCancel,
+    FarhandError,
+    InvalidParameter,
+    Unavailable,
+    UnknownAgent,
+)
 from farhand.http.asked import raw_body
 from farhand.http.deepflow import FACADE
 from farhand.http.deepflow.answers import (
@@ -219,7 +227,8 @@ async def _ran(request: Request, reply: Reply, agent: Agent, who: Asker) -> Resp
     now = await here.tenant.store.run(run.id) or run
     waited = first == "late" and not now.state.resting
     if waited:  # nobody would read what it prints from here on
-        await here.tenant.jobs.cancel_job(run.job, by=who.name)
+        with suppress(CannotCancel):  # it goes on; what it still prints is kept
+            await here.tenant.jobs.cancel_job(run.job, by=who.name)
     return await reply.of_run(agent, now, waited=waited, stopping=first == "stopping")
 
 
