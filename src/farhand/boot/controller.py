@@ -39,6 +39,7 @@ from farhand.gateway.admission import Admissions
 from farhand.gateway.server import FrontDoor, Gateway, serving_agents
 from farhand.http.app import build_app
 from farhand.http.deepflow.rights import Front
+from farhand.http.metrics import Elsewhere
 from farhand.http.server import Address, serving_http
 from farhand.ports import Clock, Durability
 from farhand.storage import open_storage
@@ -98,8 +99,18 @@ async def running_controller(
             await tenants.open(org)
             host, port = bind_address("--agents", config.agents)
             door = FrontDoor(enrolment, tenants, Admissions(limits, clock))
+            elsewhere = Elsewhere(
+                stores=storage.counters,
+                agents=lambda: gateway.server.connections,  # which is open before anybody can ask
+                outbox_bytes=lambda: gateway.server.queued_bytes,
+            )
             app = build_app(
-                tenants, enrolment, limits, version=__version__, deepflow=_front(config)
+                tenants,
+                enrolment,
+                limits,
+                version=__version__,
+                deepflow=_front(config),
+                elsewhere=elsewhere,
             )
             files = (str(config.tls_cert), str(config.tls_key)) if config.tls_cert else None
 

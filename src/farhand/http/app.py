@@ -14,11 +14,14 @@ from farhand.controller.enrolment import Enrolment
 from farhand.controller.tenants import Tenants
 from farhand.domain.limits import Limits
 from farhand.errors import FarhandError
-from farhand.http import agents, health, jobs, runs
+from farhand.http import agents, health, jobs, metrics, runs
 from farhand.http.answer import on_error, on_http, on_invalid
+from farhand.http.budget import Budget, Pieces
 from farhand.http.counts import Counts
 from farhand.http.deepflow.rights import Front
 from farhand.http.door import Door
+from farhand.http.lag import Lag
+from farhand.http.metrics import Elsewhere, Sources
 from farhand.http.openapi import described
 
 
@@ -38,12 +41,14 @@ def build_app(
     *,
     version: str,
     deepflow: Front | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> FastAPI:
     """Return the API; `state.stopping` is the event that makes whoever waits answer now.
 
-    With *deepflow* it has DeepFlow's addresses too.
+    With *deepflow* it has DeepFlow's addresses too. *elsewhere* has numbers for `/metrics`.
     """
     stopping, counts = asyncio.Event(), Counts()
+    budget, pieces = Budget(limits.requests_bytes), Pieces(limits.readers_bytes)
     app = _Api(
         title="farhand",
         version=version,
@@ -53,7 +58,15 @@ def build_app(
         redirect_slashes=False,
     )
     app.state.stopping = stopping
-    app.state.counts = counts
+    app.state.sources = Sources(
+        version=version,
+        limits=limits,
+        counts=counts,
+        budget=budget,
+        pieces=pieces,
+        lag=Lag(),
+        elsewhere=elsewhere or Elsewhere(),
+    )
     app.add_middleware(
         Door,
         tenants=tenants,
@@ -61,6 +74,8 @@ def build_app(
         limits=limits,
         stopping=stopping,
         counts=counts,
+        budget=budget,
+        pieces=pieces,
     )
     app.add_exception_handler(FarhandError, on_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
@@ -68,6 +83,7 @@ def build_app(
     for routes in (
         health.open_routes(enrolment).routes,
         health.router.routes,
+        metrics.router.routes,
         jobs.router.routes,
         runs.router.routes,
         agents.router.routes,

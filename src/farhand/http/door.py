@@ -71,6 +71,8 @@ class Door:
         limits: Limits,
         stopping: asyncio.Event,
         counts: Counts,
+        budget: Budget,
+        pieces: Pieces,
     ) -> None:
         self._app = app
         self._tenants = tenants
@@ -78,8 +80,8 @@ class Door:
         self._limits = limits
         self._stopping = stopping
         self._counts = counts
-        self._budget = Budget(limits.requests_bytes)
-        self._pieces = Pieces(limits.readers_bytes)
+        self._budget = budget
+        self._pieces = pieces
         self._inside: Counter[tuple[OrgId, str]] = Counter()  # of each caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,8 +17,8 @@ from fastapi import FastAPI
 from farhand.domain.limits import DEFAULTS, Limits
 from farhand.errors import ConfigError, PortInUse
 from farhand.http.connection import BoundedConnection, bounded
-from farhand.http.counts import Counts
 from farhand.http.listener import Listener
+from farhand.http.metrics import Sources
 
 _BACKLOG: Final = 1024
 _KEEPALIVE_S: Final = 30
@@ -63,17 +63,20 @@ async def serving_http(
     server.lifespan = server.config.lifespan_class(server.config)
     await server.lifespan.startup()
     host, port = listener.getsockname()[:2]
-    counts: Counts = app.state.counts
-    made = bounded(limits, counts)
+    sources: Sources = app.state.sources
+    made = bounded(limits, sources.counts)
 
     def connection() -> BoundedConnection:
         return made(
             config=server.config, server_state=server.server_state, app_state=server.lifespan.state
         )
 
-    async with Listener(
-        listener, connection, tls=server.config.ssl, limits=limits, counts=counts
-    ) as taking:
+    async with (
+        sources.lag,
+        Listener(
+            listener, connection, tls=server.config.ssl, limits=limits, counts=sources.counts
+        ) as taking,
+    ):
         try:
             yield Address(host, port, tls is not None)
         finally:

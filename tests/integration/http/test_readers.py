@@ -42,7 +42,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 def counts(here: House) -> Counts:
-    found: Counts = here.app.state.counts
+    found: Counts = here.app.state.sources.counts
     return found
 
 
