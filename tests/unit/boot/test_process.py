@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import platform
 import signal
 import subprocess
 import sys
@@ -171,3 +172,29 @@ def test_programs_do_not_inherit_what_the_agent_was_started_to_ignore() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert 0 == int(done.stdout.split()[1], 16) & 1
+
+
+CHURN = """
+import os, resource, sys
+from farhand.boot.process import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+with open("/dev/zero", "rb", buffering=0) as zeros:
+    for turn in range(60):
+        if turn == 10:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        buffers = [os.read(zeros.fileno(), 256 * 1024) for _ in range(8)]
+        buffers.clear()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(
+    not platform.libc_ver()[0].startswith("glibc"), reason="other C libraries have no mallopt"
+)
+def test_what_long_output_frees_is_not_fetched_from_the_kernel_again() -> None:
+    def faults(how: str) -> int:
+        code = [sys.executable, "-c", CHURN, how]
+        return int(subprocess.run(code, check=True, capture_output=True).stdout)
+
+    assert faults("keep") < faults("give back") / 10
