@@ -8,8 +8,9 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from threading import local
+from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 
 from farhand.errors import StoreUnavailable
@@ -21,14 +22,22 @@ _THREADS: Final = 3
 
 
 class Readers:
-    """Runs reads off the loop. What waits is bounded by the callers, who wait for it."""
+    """Runs reads off the loop. What waits is bounded by the callers, who wait for it.
+
+    Every connection is opened at once, so that reads go on when descriptors run out. Opening
+    blocks, and raises sqlite3.Error and OSError.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._pool = ThreadPoolExecutor(_THREADS, "store-reader")
-        self._own = local()
-        self._connections: list[sqlite3.Connection] = []
+        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()  # one for each thread
         self._closed = False
+        try:
+            for _ in range(_THREADS):
+                self._idle.put(connect_reader(path))
+        except BaseException:
+            self._close_connections()
+            raise
+        self._pool = ThreadPoolExecutor(_THREADS, "store-reader")
 
     async def run(self, read: Callable[[sqlite3.Connection], T]) -> T:
         """Return what *read* returns; raise StoreUnavailable where the database fails it."""
@@ -43,12 +52,16 @@ class Readers:
         """Wait for the reads under way, then let go of the database. Blocks."""
         self._closed = True
         self._pool.shutdown()
-        for connection in self._connections:
-            connection.close()
+        self._close_connections()
 
     def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
-        connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
-        if connection is None:
-            connection = self._own.connection = connect_reader(self._path)
-            self._connections.append(connection)
-        return read(connection)
+        connection = self._idle.get()
+        try:
+            return read(connection)
+        finally:
+            self._idle.put(connection)
+
+    def _close_connections(self) -> None:
+        with suppress(Empty):
+            while True:
+                self._idle.get(block=False).close()

@@ -52,14 +52,14 @@ class SqlStore:
     """A Store of one org in a directory of its own. Open it with `open_sql_store`."""
 
     def __init__(
-        self, db: sqlite3.Connection, path: Path, files: OutputFiles, inline_bytes: int
+        self, db: sqlite3.Connection, readers: Readers, files: OutputFiles, inline_bytes: int
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._files = files
         self._inline_bytes = inline_bytes
         self._door = Door()
         self._closed = False
-        self._readers = Readers(path)
+        self._readers = readers
         self._writer = Writer(db, files, inline_bytes, self._settle)
 
     @property
@@ -237,7 +237,7 @@ async def open_sql_store(
     """
     path = directory / "org.db"
 
-    def opened() -> tuple[sqlite3.Connection, OutputFiles, int]:
+    def opened() -> tuple[sqlite3.Connection, Readers, OutputFiles, int]:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         db = connect(path, durability)
         try:
@@ -247,16 +247,16 @@ async def open_sql_store(
             for made in (directory, directory.parent, directory.parent.parent):
                 sync_directory(made)
             _delete_doomed(db, files)
-            return db, files, boundary
+            return db, Readers(path), files, boundary
         except BaseException:
             db.close()
             raise
 
     try:
-        db, files, boundary = await asyncio.to_thread(opened)
+        db, readers, files, boundary = await asyncio.to_thread(opened)
     except (sqlite3.Error, OSError) as exc:
         raise explained(exc) from exc
-    return SqlStore(db, path, files, boundary)
+    return SqlStore(db, readers, files, boundary)
 
 
 def _claim(db: sqlite3.Connection, org: OrgId, inline_bytes: int) -> int:

@@ -1,4 +1,5 @@
 import asyncio
+import resource
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -32,6 +33,23 @@ async def test_a_read_runs_beside_the_loop(readers: Readers) -> None:
 
     assert [7] * 50 == seen
     assert threading.current_thread() is not thread
+
+
+async def test_a_read_needs_no_descriptor_that_was_not_there_before(readers: Readers) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    await asyncio.gather(*(readers.run(lambda _: None) for _ in range(3)))  # the threads are there
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        seen = await asyncio.gather(*(readers.run(first) for _ in range(9)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert [7] * 9 == seen
+
+
+async def test_a_database_that_cannot_be_opened_leaves_nothing_open(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Readers(tmp_path / "none" / "a.db")
 
 
 async def test_a_database_that_fails_is_unavailable(readers: Readers) -> None:
