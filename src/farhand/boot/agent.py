@@ -4,6 +4,7 @@ Loads no web framework, no database driver and no validation library; a test loo
 """
 
 import argparse
+import logging
 import os
 import socket
 import ssl
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from farhand import __version__
@@ -32,39 +33,30 @@ from farhand.boot.process import (
     stopping_on_signals,
 )
 from farhand.domain.ids import check_name
+from farhand.domain.limits import MIB
 from farhand.domain.policy import AgentPolicy
 from farhand.errors import ConfigError, FarhandError, UnsafeBinding
 from farhand.wire.grpc import HttpProxy, LinkLimits, client_context
+
+if TYPE_CHECKING:
+    from farhand.agent.deepflow.daemon import DeepFlowSetup
+
+log = logging.getLogger(__name__)
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def setup_of(config: AgentConfig, env: Mapping[str, str]) -> AgentSetup:
     """What an agent is made of. Raises ConfigError, UnsafeBinding, InvalidName."""
-    try:
-        controllers = addresses(config.controller)
-    except ValueError as exc:
-        raise ConfigError(f"--controller: {exc}; write HOST:PORT[,HOST:PORT…]") from exc
+    _refuse(config, _DEEPFLOWS_OWN, "is for --protocol deepflow alone")
     return AgentSetup(
         name=check_name(config.name or socket.gethostname()),
         state=config.state,
-        dial=Dial(
-            addresses=controllers,
-            tls=_tls(config, controllers),
-            proxy=_proxy(config, env, controllers),
-            limits=LinkLimits(
-                connect_deadline_s=config.limits.connect_s, message_bytes=8 * 1024 * 1024
-            ),
-        ),
+        dial=_dial(config, env),
         join_token=_join_token(config),
         labels=config.label,
         policy=AgentPolicy.of(config.allow),
-        env={
-            "PATH": env.get("PATH", PATH),
-            "HOME": env.get("HOME", "/"),
-            "LANG": env.get("LANG", "C.UTF-8"),
-            "FARHAND_AGENT_NAME": config.name or socket.gethostname(),
-        },
+        env=_env(config, env),
         software=f"farhand/{__version__}",
         limits=config.limits,
         launcher=PosixLauncher(),
@@ -73,10 +65,70 @@ def setup_of(config: AgentConfig, env: Mapping[str, str]) -> AgentSetup:
     )
 
 
+def deepflow_setup_of(config: AgentConfig, env: Mapping[str, str]) -> "DeepFlowSetup":
+    """What an agent on a DeepFlow server is made of. Raises ConfigError."""
+    from farhand.agent.deepflow.daemon import DeepFlowSetup  # noqa: PLC0415  # others never need it
+
+    _refuse(config, _NATIVES_OWN, "has no meaning for a DeepFlow server; leave it out")
+    return DeepFlowSetup(
+        dial=_dial(config, env),
+        team_id=config.team_id,
+        group_id=config.group_id,
+        env={**_env(config, env), **{name: env[name] for name in _KUBERNETES if name in env}},
+        limits=config.limits,
+        launcher=PosixLauncher(),
+        catalogue=load_catalogue(config.commands),
+        namespaces=partial(list_namespaces),
+    )
+
+
+_DEEPFLOWS_OWN: Final = ("team_id", "group_id")
+_NATIVES_OWN: Final = ("join_token_file", "state", "name", "label", "allow")
+_KUBERNETES: Final = ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
+
+
+def _refuse(config: AgentConfig, names: Sequence[str], why: str) -> None:
+    """Refuse settings that would be passed over in silence. Raises ConfigError."""
+    unset = AgentConfig()
+    for name in names:
+        if getattr(config, name) != getattr(unset, name):
+            raise ConfigError(f"--{name.replace('_', '-')} {why}", names=[name])
+
+
+def _env(config: AgentConfig, env: Mapping[str, str]) -> dict[str, str]:
+    """What programs are started with."""
+    return {
+        "PATH": env.get("PATH", PATH),
+        "HOME": env.get("HOME", "/"),
+        "LANG": env.get("LANG", "C.UTF-8"),
+        "FARHAND_AGENT_NAME": config.name or socket.gethostname(),
+    }
+
+
+def _dial(config: AgentConfig, env: Mapping[str, str]) -> Dial:
+    try:
+        controllers = addresses(config.controller)
+    except ValueError as exc:
+        raise ConfigError(f"--controller: {exc}; write HOST:PORT[,HOST:PORT…]") from exc
+    # A result for a DeepFlow server may be one single message, if the server asks for that.
+    result = config.limits.deepflow_output_bytes if config.protocol == "deepflow" else 0
+    return Dial(
+        addresses=controllers,
+        tls=_tls(config, controllers),
+        proxy=_proxy(config, env, controllers),
+        limits=LinkLimits(
+            connect_deadline_s=config.limits.connect_s,
+            message_bytes=8 * MIB,
+            queued_bytes_per_call=16 * MIB + result,
+        ),
+    )
+
+
 def _tls(config: AgentConfig, controllers: Sequence[Address]) -> ssl.SSLContext | None:
     if config.ca is None and not config.tls:
         away = [str(each) for each in controllers if not is_loopback(each.host)]
-        if away and not config.insecure:
+        native = config.protocol == "native"  # DeepFlow's servers speak no TLS of their own accord
+        if away and native and not config.insecure:
             msg = (
                 f"{', '.join(away)} would be spoken to without TLS, secrets included; give --ca "
                 "FILE or --tls, or --insecure if the network is yours alone"
@@ -144,9 +196,22 @@ def _join_token(config: AgentConfig) -> str:
 
 async def serve(config: AgentConfig, env: Mapping[str, str]) -> int:
     """Run an agent until SIGTERM or SIGINT."""
+    if config.protocol == "deepflow":
+        return await _serve_deepflow(deepflow_setup_of(config, env))
     async with open_agent(setup_of(config, env), SystemClock()) as agent:
         with stopping_on_signals(agent.stop):
             await agent.serve()
+    return EXIT_OK
+
+
+async def _serve_deepflow(setup: "DeepFlowSetup") -> int:
+    from farhand.agent.deepflow.daemon import DeepFlowAgent  # noqa: PLC0415  # see above
+
+    if setup.dial.tls is None:
+        log.warning("without TLS nothing proves that the server is the one that was meant")
+    agent = DeepFlowAgent(setup, SystemClock())
+    with stopping_on_signals(agent.stop):
+        await agent.serve()
     return EXIT_OK
 
 
@@ -161,6 +226,9 @@ def parser() -> argparse.ArgumentParser:
     add = options.add_argument
     add("--config", type=Path, metavar="FILE", help="a TOML file with settings")
     add("--controller", action="append", metavar="HOST:PORT[,…]", help="where to dial, in turn")
+    add("--protocol", choices=("native", "deepflow"), help="deepflow: dial a DeepFlow server")
+    add("--team-id", metavar="ID", help="DeepFlow's team, for --protocol deepflow")
+    add("--group-id", metavar="ID", help="DeepFlow's agent group, for --protocol deepflow")
     add("--ca", type=Path, metavar="FILE", help="authorities of the controller's certificate")
     add("--tls", action=argparse.BooleanOptionalAction, help="TLS with the system's authorities")
     add("--insecure", action=argparse.BooleanOptionalAction, help="allow plaintext to other hosts")

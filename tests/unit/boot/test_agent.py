@@ -14,7 +14,14 @@ import pytest
 
 from farhand import __version__
 from farhand.agent.link import Address
-from farhand.boot.agent import PATH, configuration, main, parser, setup_of
+from farhand.boot.agent import (
+    PATH,
+    configuration,
+    deepflow_setup_of,
+    main,
+    parser,
+    setup_of,
+)
 from farhand.boot.config import AgentConfig
 from farhand.domain.limits import AGENT_DEFAULTS
 from farhand.domain.policy import Permission
@@ -349,3 +356,41 @@ def test_a_mistake_is_one_line_and_the_status_for_configurations(
 
     assert (os.EX_CONFIG, 1) == (status, told_here.getvalue().count("\n"))
     assert told in told_here.getvalue()
+
+
+# --- on a DeepFlow server -----------------------------------------------------------------
+
+
+def test_an_agent_on_a_deepflow_server_speaks_plaintext_unless_it_is_told_otherwise() -> None:
+    config = asked("--protocol", "deepflow", "--controller", "10.1.0.9:30035", "--team-id", "t")
+    setup = deepflow_setup_of(config, {"KUBECONFIG": "/k", "SECRET": "x"})
+
+    assert (None, ("t", "")) == (setup.dial.tls, (setup.team_id, setup.group_id))
+    assert ("/k", None) == (setup.env["KUBECONFIG"], setup.env.get("SECRET"))
+    encrypted = deepflow_setup_of(replace(config, tls=True), {})
+    assert encrypted.dial.tls is not None
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--join-token-file", "join.token"),
+        ("--state", "/var/lib/other"),
+        ("--name", "web-1"),
+        ("--label", "role=web"),
+        ("--allow", "argv"),
+    ],
+)
+def test_what_means_nothing_to_a_deepflow_server_is_refused(option: str, value: str) -> None:
+    config = asked("--protocol", "deepflow", "--controller", "a:1", option, value)
+    with pytest.raises(ConfigError) as refused:
+        deepflow_setup_of(config, {})
+
+    assert f"{option} has no meaning for a DeepFlow server; leave it out" == str(refused.value)
+
+
+def test_what_is_deepflows_alone_is_refused_by_a_native_agent(config: AgentConfig) -> None:
+    with pytest.raises(ConfigError) as refused:
+        setup_of(replace(config, group_id="g"), {})
+
+    assert "--group-id is for --protocol deepflow alone" == str(refused.value)

@@ -118,6 +118,9 @@ def test_everything_of_a_controller_can_stand_in_a_file(file: Path) -> None:
 def test_everything_of_an_agent_can_stand_in_variables() -> None:
     texts = {
         "controller": "a:1, b:2",
+        "protocol": "deepflow",
+        "team_id": "t-1",
+        "group_id": "g-1",
         "ca": "ca.pem",
         "tls": "yes",
         "insecure": "0",
@@ -136,6 +139,9 @@ def test_everything_of_an_agent_can_stand_in_variables() -> None:
         env={f"FARHAND_AGENT_{name.upper()}": text for name, text in texts.items()}
     ) == AgentConfig(
         controller=("a:1", "b:2"),
+        protocol="deepflow",
+        team_id="t-1",
+        group_id="g-1",
         ca=Path("ca.pem"),
         tls=True,
         insecure=False,
