@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,7 @@ def main() -> int:
     options.add_argument("--plan", action="store_true", help="print the faults and do nothing")
     given = options.parse_args()
     first = random.SystemRandom().randrange(1 << 31) if given.seed is None else given.seed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave nothing running
     failed = 0
     for seed in range(first, first + given.rounds):
         plan = Plan(

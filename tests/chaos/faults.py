@@ -58,10 +58,11 @@ class Fault:
         return f"{self.kind}: {self.target}{detail}{lasting}"
 
 
-def draw(seed: str, agents: Sequence[str], *, for_s: float) -> list[Fault]:
+def draw(seed: str, agents: Sequence[str], *, for_s: float, pace: float = 1.0) -> list[Fault]:
     """Draw the faults of one round that lasts about *for_s* seconds.
 
-    Every kind comes once before any comes twice, so that a few rounds have had them all.
+    At a *pace* of 2 pauses and faults are half as long. Every kind comes once before any comes
+    twice, so that a few rounds have had them all.
     """
     drawer = random.Random(seed)
     faults: list[Fault] = []
@@ -70,15 +71,17 @@ def draw(seed: str, agents: Sequence[str], *, for_s: float) -> list[Fault]:
         if not bag:
             bag = list(Kind)
             drawer.shuffle(bag)
-        faults.append(_one(drawer, bag.pop(), agents))
+        faults.append(_one(drawer, bag.pop(), agents, pace))
         for_s -= faults[-1].after_s + faults[-1].for_s
     return faults
 
 
-def _one(drawer: random.Random, kind: Kind, agents: Sequence[str]) -> Fault:
+def _one(drawer: random.Random, kind: Kind, agents: Sequence[str], pace: float) -> Fault:
     target = drawer.choice(agents) if kind in AGENTS_OWN else kind.split()[0].removesuffix("'s")
     lasts = drawer.choices([(0.0, 0.5), (0.5, 2.0), (3.0, 6.0)], [3, 4, 2])[0]
-    for_s = 0.0 if kind in MOMENTS else drawer.uniform(*lasts)
+    for_s = 0.0 if kind in MOMENTS else drawer.uniform(*lasts) / pace
+    if kind is Kind.LINK_REPLAYED:
+        for_s += 0.5  # to be let in
     match kind:
         case Kind.LINK_CUT | Kind.PEOPLE_CUT:
             how = drawer.choice(["reset", "fin"])
@@ -94,7 +97,7 @@ def _one(drawer: random.Random, kind: Kind, agents: Sequence[str]) -> Fault:
     return Fault(
         kind=kind,
         target=target,
-        after_s=round(after_s, 2),
+        after_s=round(after_s / pace, 2),
         for_s=round(for_s, 2),
         how=how,
         overlaps=drawer.random() < 0.3,

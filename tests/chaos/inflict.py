@@ -29,6 +29,8 @@ from tests.chaos.people import Auditor, People
 
 RECOVERY_S: Final = 60.0
 LOOK_S: Final = 0.05
+HELLO_BYTES: Final = 8 * 1024  # more than a Hello, less than is taken of a stranger
+WELCOME_BYTES: Final = 100  # less than what is answered to a Hello that is let in
 _STALLS: Final = {
     "both": Faults.both(HELD),
     "up": Faults(up=HELD),
@@ -48,6 +50,10 @@ _NEW_STREAM: Final = frozenset(
         *(Kind.LINK_REFUSED, Kind.LINK_REPLAYED),
     }
 )
+
+
+class Skipped(Exception):
+    """A fault could not be inflicted as things stood."""
 
 
 @dataclass
@@ -92,7 +98,11 @@ class Inflicter:
             begun, began = self._begun, time.monotonic()
             self.touched[fault.target].append((fault.kind, time.time()))
             self.estate.history.note(f"{fault}")
-            await _HOW[fault.kind](self, fault)
+            try:
+                await _HOW[fault.kind](self, fault)
+            except Skipped as exc:
+                self.estate.history.note(f"  not done: {exc}")
+                return
             self.estate.history.note(f"  lifted: {fault.kind}: {fault.target}")
         self.tasks.create_task(self._recover(fault, begun, began), name="recovery")
 
@@ -188,20 +198,28 @@ class Inflicter:
     async def _replay(self, fault: Fault) -> None:
         """Send what an agent sent first, its secret included, on a connection of our own."""
         link = self._link(fault)
-        if not link.connections:
-            return
-        beginning = bytes(link.connections[-1].beginning)
-        with contextlib.suppress(OSError):
-            reader, writer = await asyncio.open_connection(*link.to)
-            try:
-                writer.write(beginning)
-                async with asyncio.timeout(fault.for_s):
-                    while await reader.read(1 << 16):
-                        pass
-            except TimeoutError:
-                pass
-            finally:
-                writer.transport.abort()
+        sent = [bytes(each.beginning) for each in link.connections if each.beginning]
+        if not sent:
+            raise Skipped("there is nothing to replay")
+        try:
+            async with asyncio.timeout(fault.for_s):
+                reader, writer = await asyncio.open_connection(*link.to)
+        except (OSError, TimeoutError) as exc:
+            raise Skipped("nobody hears it") from exc
+        welcomed = False
+        try:
+            async with asyncio.timeout(fault.for_s):
+                writer.write(sent[-1][:HELLO_BYTES])
+                await reader.readexactly(WELCOME_BYTES)
+                welcomed = True
+                writer.write(sent[-1][HELLO_BYTES:])
+                while await reader.read(1 << 16):
+                    pass
+        except (asyncio.IncompleteReadError, TimeoutError, OSError) as exc:
+            if not welcomed:
+                raise Skipped("it was not let in") from exc
+        finally:
+            writer.transport.abort()
 
     # --- recovery -------------------------------------------------------------------------
 
@@ -218,6 +236,8 @@ class Inflicter:
             since = began if fault.kind in _NEW_STREAM else 0.0
             recovery = await self._until_moving(fault, list(names), since, lifted)
         recovery.disturbed = self._begun != begun
+        if recovery.all_s is None:
+            self.problems.append(f"nothing moved within {RECOVERY_S:g} s of {fault}")
         self.recoveries.append(recovery)
 
     async def _until_moving(

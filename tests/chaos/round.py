@@ -32,6 +32,7 @@ class Plan:
 
     seed: int
     for_s: float = 45.0
+    pace: float = 1.0
     agents: int = 3
     people: int = 3
     quiet_s: float = 90.0  # in which everything must settle
@@ -43,7 +44,7 @@ class Plan:
 
     @property
     def faults(self) -> list[Fault]:
-        return draw(f"{self.seed}", self.names, for_s=self.for_s)
+        return draw(f"{self.seed}", self.names, for_s=self.for_s, pace=self.pace)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -122,7 +123,7 @@ async def play(plan: Plan, home: Path, programs: Path) -> Outcome:
 
 
 def _drawer(here: Estate, plan: Plan, who: str) -> Drawer:
-    return Drawer(f"{plan.seed}-{who}", plan.names, here.marks)
+    return Drawer(f"{plan.seed}-{who}", plan.names, here.marks, plan.pace)
 
 
 async def _warm_up(here: Estate, people: People, auditor: Auditor, plan: Plan) -> None:
