@@ -39,7 +39,7 @@ from farhand.gateway.admission import Admissions
 from farhand.gateway.server import FrontDoor, Gateway, serving_agents
 from farhand.http.app import build_app
 from farhand.http.deepflow.rights import Front
-from farhand.http.metrics import Elsewhere
+from farhand.http.metrics import AgentsDoor, Elsewhere
 from farhand.http.server import Address, serving_http
 from farhand.ports import Clock, Durability
 from farhand.storage import open_storage
@@ -103,6 +103,7 @@ async def running_controller(
                 stores=storage.counters,
                 agents=lambda: gateway.server.connections,  # which is open before anybody can ask
                 outbox_bytes=lambda: gateway.server.queued_bytes,
+                door=lambda: _agents_door(gateway),
             )
             app = build_app(
                 tenants,
@@ -131,6 +132,20 @@ async def running_controller(
                 serving_http(app, config.http, tls=files, limits=limits) as http,
             ):
                 yield Controller(http, gateway, tenants)
+
+
+def _agents_door(gateway: Gateway) -> AgentsDoor:
+    admissions, seen = gateway.admissions, gateway.admissions.counters
+    return AgentsDoor(
+        strangers=gateway.server.unidentified,
+        entering=admissions.at_once,
+        waiting=admissions.waiting,
+        most_entering=seen.most_at_once,
+        most_waiting=seen.most_waiting,
+        begun=seen.begun,
+        sent_away=seen.turned_away,
+        refused=gateway.server.refused,
+    )
 
 
 def _front(config: ControllerConfig) -> Front | None:

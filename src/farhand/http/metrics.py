@@ -4,7 +4,7 @@ Reads what others count, at the moment it is asked; keeps nothing, and nothing i
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from fastapi import APIRouter, Depends
@@ -36,16 +36,36 @@ _NONE: Final = StoreCounters()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentsDoor:
+    """Who stands at the agents' door.
+
+    *strangers* have not said who they are, *entering* are being let in and *waiting* wait for it;
+    the most of these since the start, how many began to enter and how many were sent away for a
+    while. *refused* are connections that were closed at once, by why.
+    """
+
+    strangers: int = 0
+    entering: int = 0
+    waiting: int = 0
+    most_entering: int = 0
+    most_waiting: int = 0
+    begun: int = 0
+    sent_away: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Elsewhere:
     """What is counted behind other doors, read when somebody asks.
 
     *stores* by org, where they are counted; *agents* are connections of agents, *outbox_bytes* what
-    waits to be taken by all of them.
+    waits to be taken by all of them, *door* is where they come in.
     """
 
     stores: Callable[[], Mapping[OrgId, StoreCounters]] = dict
     agents: Callable[[], int] = int
     outbox_bytes: Callable[[], int] = int
+    door: Callable[[], AgentsDoor] = AgentsDoor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +114,7 @@ class _Numbers(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._process()
         yield from self._door()
+        yield from self._agents_door()
         yield from self._org()
         yield from self._store()
 
@@ -135,6 +156,26 @@ class _Numbers(Collector):
         yield _counter("http_stuck_readers", told, counts.stuck)
         told = "How often the system gave no socket for a connection."
         yield _counter("http_accept_failures", told, counts.accept_failures)
+
+    def _agents_door(self) -> Iterator[Metric]:
+        door = self._from.elsewhere.door()
+        for name, told, value in (
+            ("strangers", "Connections of agents that have not said who they are.", door.strangers),
+            ("entering", "Agents that are being let in.", door.entering),
+            ("entering_most", "The most of these at once so far.", door.most_entering),
+            ("waiting", "Agents that wait to be let in.", door.waiting),
+            ("waiting_most", "The most of these at once so far.", door.most_waiting),
+        ):
+            yield _gauge(f"agents_{name}", told, value)
+        yield _counter("agents_entered", "How often an agent's turn came.", door.begun)
+        told = "How often an agent was told to come back later."
+        yield _counter("agents_sent_away", told, door.sent_away)
+        refused = CounterMetricFamily(
+            "farhand_agents_refused", "Connections of agents closed at once.", labels=["why"]
+        )
+        for why, count in sorted(door.refused.items()):
+            refused.add_metric([why], count)
+        yield refused
 
     def _org(self) -> Iterator[Metric]:
         tenant = self._tenant

@@ -12,7 +12,7 @@ from farhand.domain.ids import OrgId
 from farhand.domain.limits import DEFAULTS, Limits
 from farhand.domain.run import RunState
 from farhand.http.app import build_app
-from farhand.http.metrics import BOUNDS, Elsewhere
+from farhand.http.metrics import BOUNDS, AgentsDoor, Elsewhere
 from farhand.ports import StoreCounters
 from farhand.testing import World
 from tests.integration.http.house import House, eventually, house, served
@@ -133,6 +133,33 @@ async def test_whoever_asks_may_choose_the_format(accept: str) -> None:
         assert answer.headers["content-type"].startswith(
             "application/openmetrics-text" if "openmetrics" in accept else "text/plain"
         )
+
+
+async def test_the_agents_door_tells_who_stands_there() -> None:
+    door = AgentsDoor(
+        strangers=1,
+        entering=2,
+        waiting=3,
+        most_entering=4,
+        most_waiting=5,
+        begun=6,
+        sent_away=7,
+        refused={"strangers": 8},
+    )
+    async with World.start() as world:
+        elsewhere = Elsewhere(door=lambda: door)
+        app = build_app(world.tenants, world.enrolment, Limits(), version="1", elsewhere=elsewhere)
+        bearer = {"Authorization": f"Bearer {world.admin_token}"}
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=bearer) as c:
+            found = await numbers(c)
+
+    names = ("strangers", "entering", "waiting", "entering_most", "waiting_most")
+    assert [1, 2, 3, 4, 5] == [found[f"farhand_agents_{name}", ()] for name in names]
+    assert [6, 7] == [
+        found[f"farhand_agents_{name}_total", ()] for name in ("entered", "sent_away")
+    ]
+    assert 8 == found["farhand_agents_refused_total", (("why", "strangers"),)]
 
 
 async def test_numbers_need_a_token() -> None:

@@ -54,7 +54,7 @@ class GrpcServer:
         self.strangers: Counter[str] = Counter()  # connections by address, none identified
         self.handshakes = Handshakes(asyncio.get_running_loop())
         self.refused: Counter[str] = Counter()  # connections, by why
-        self._unidentified = 0  # strangers of all addresses
+        self.unidentified = 0  # strangers of all addresses
         self._routes = {path: Route(factory) for path, factory in methods.items()}
         self._routes |= self.health.routes()
         self._listeners: list[asyncio.Server] = []
@@ -137,7 +137,7 @@ class GrpcServer:
         self.links[link] = None
         host = link.peer.host
         self.strangers[host] += 1
-        self._unidentified += 1
+        self.unidentified += 1
         why = self._refusal(host)
         if why:
             self.refused[why] += 1
@@ -152,14 +152,14 @@ class GrpcServer:
             return "connections"
         if self.strangers[host] > self.limits.unidentified_per_address:
             return "strangers_of_address"
-        if self._unidentified > self.limits.unidentified:
+        if self.unidentified > self.limits.unidentified:
             return "strangers"
         return ""
 
     def known(self, link: "ServerLink") -> None:
         """A connection is a stranger's no longer."""
         host = link.peer.host
-        self._unidentified -= 1
+        self.unidentified -= 1
         self.strangers[host] -= 1
         if not self.strangers[host]:
             del self.strangers[host]
