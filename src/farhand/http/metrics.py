@@ -3,6 +3,7 @@
 Reads what others count, at the moment it is asked; keeps nothing, and nothing is global.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -125,6 +126,8 @@ class _Numbers(Collector):
         yield _counter("loop_late_seconds", "How late they were, together.", it.lag.total_s)
         told = "How late the event loop was at worst within the last minute."
         yield _gauge("loop_late_worst_seconds", told, it.lag.worst_s)
+        told = "Tasks of the event loop."
+        yield _gauge("loop_tasks", told, len(asyncio.all_tasks()))
         bounds = {name: float(getattr(it.limits, name)) for name in BOUNDS}
         yield _labelled("limit", "What is bounded, and how.", "bound", bounds)
         yield _gauge("agent_connections", "Connections of agents.", it.elsewhere.agents())

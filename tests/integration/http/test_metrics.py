@@ -80,6 +80,19 @@ async def test_what_is_going_on_is_told_beside_its_bound() -> None:
     assert 1 <= after["process_open_fds", ()]
 
 
+async def test_the_tasks_of_the_loop_are_counted() -> None:
+    async with house() as here, served(here) as (client, _):
+        stop = asyncio.Event()
+        before = (await numbers(client))["farhand_loop_tasks", ()]
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(50):
+                tasks.create_task(stop.wait())
+            during = (await numbers(client))["farhand_loop_tasks", ()]
+            stop.set()
+
+    assert 45 < during - before < 55
+
+
 async def test_numbers_of_other_rooms_are_read_when_somebody_asks() -> None:
     stores: dict[OrgId, StoreCounters] = {OrgId("org_of_somebody_else"): StoreCounters(commits=9)}
     elsewhere = Elsewhere(stores=lambda: stores, agents=lambda: 7, outbox_bytes=lambda: 4096)
