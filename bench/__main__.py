@@ -42,7 +42,7 @@ BENCHES: Final[Mapping[str, Callable[[Site], list[Figure]]]] = {
     "blackhole": blackhole,
     "bulk": bulk,
 }
-BOUND_S: Final = 150  # of one bench
+BOUND_S: Final = 240  # of one bench
 FLUSHES: Final = 50  # just before each
 RESULTS: Final = Path(__file__).parent / "results/latest.json"
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from bench.asking import asked, connection, job_body, wait_for_end
 from bench.figures import MIB, AtLeast, AtMost, BenchError, Figure
+from bench.numbers import numbers, writes
 from bench.processes import Controller, agent, controller, forget_peak, peak_bytes, resident_bytes
 from bench.scale import Site
 
@@ -48,8 +49,11 @@ def bulk(site: Site) -> list[Figure]:
         _pass(to, host.pid, MIB, stopped=False)  # code is loaded
         for stopped in (False, True):
             beside = ", a follower stopped" if stopped else ""
+            before = numbers(to)
             passed = _pass(to, host.pid, size, stopped=stopped)
             figures += _figures(passed, size, beside, whole=passed.digest == expected)
+            if not stopped:
+                figures += writes("while it is stored", before, numbers(to), passed.run_s)
     return figures
 
 

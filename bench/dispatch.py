@@ -13,6 +13,7 @@ from typing import Final
 
 from bench.asking import Asker, job_body
 from bench.figures import AtMost, Figure, median, quantile
+from bench.numbers import numbers, writes
 from bench.processes import Controller, controller, cpu_s, crowd
 from bench.scale import Site
 
@@ -43,10 +44,14 @@ def dispatch(site: Site) -> list[Figure]:
         names = itertools.cycle(f"sim-{number}" for number in range(scale.crowd))
         asyncio.run(_times(to, names, jobs=scale.jobs // 10, in_flight=1))  # all is warm
         alone = asyncio.run(_times(to, names, jobs=scale.jobs, in_flight=1))
+        before = numbers(to)
         crowded = asyncio.run(_times(to, names, jobs=4 * scale.jobs, in_flight=MANY))
+        after = numbers(to)
+    many = f"{MANY} in flight"
     return [
         *_figures("1 in flight", alone, aimed=True),
-        *_figures(f"{MANY} in flight", crowded, aimed=False),
+        *_figures(many, crowded, aimed=False),
+        *writes(many, before, after, crowded.took_s),
     ]
 
 

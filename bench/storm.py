@@ -5,16 +5,18 @@ The controller is killed, or stopped, and is away for a while; the agents do wha
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from bench.certificates import make_certificate
 from bench.figures import AtLeast, AtMost, BenchError, Figure, quantile
+from bench.numbers import numbers
 from bench.processes import Controller, Crowd, controller, crowd
 from bench.scale import Absence, Site
 from farhand.client import Client, RunChanged
+from farhand.domain.limits import DEFAULTS
 
 JOIN_S: Final = 60.0
 RETURN_S: Final = 40.0
@@ -61,7 +63,8 @@ def storm(site: Site) -> list[Figure]:
             to = stack.enter_context(
                 controller(site.home, agents=to.agents, name=name, certificate=certificate)
             )
-            figures += _figures(absence, count, _return(to, them, count))
+            took = _return(to, them, count)
+            figures += _figures(absence, count, took, numbers(to))
         them.stop_programs()
         with to.client() as client:
             figures += _runs(client, job, scale.printing)
@@ -121,7 +124,7 @@ def _asking(client: Client) -> Iterator[list[float]]:
         asking.join()
 
 
-def _figures(absence: Absence, count: int, took: Return) -> list[Figure]:
+def _figures(absence: Absence, count: int, took: Return, seen: Mapping[str, float]) -> list[Figure]:
     how = "killed" if absence.killed else "stopped"
     after = f"{how}, {absence.seconds:g} s away"
     return [
@@ -134,6 +137,23 @@ def _figures(absence: Absence, count: int, took: Return) -> list[Figure]:
         ),
         Figure(
             what=f"agents back within one second, most, {after}", value=took.densest, unit="1/s"
+        ),
+        Figure(
+            what=f"being let in at once, most, {after}",
+            value=seen["agents_entering_most"],
+            unit="agents",
+            aim=AtMost(DEFAULTS.admissions),
+        ),
+        Figure(
+            what=f"waiting for it at once, most, {after}",
+            value=seen["agents_waiting_most"],
+            unit="agents",
+            aim=AtMost(DEFAULTS.admissions_waiting),
+        ),
+        Figure(
+            what=f"told to come back later, {after}",
+            value=seen["agents_sent_away_total"] + seen.get("agents_refused_total", 0),
+            unit="times",
         ),
         Figure(
             what=f"an API answer meanwhile, p99, {after}",

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from bench.figures import AtLeast, AtMost, BenchError, Figure, median, quantile
 from bench.machine import machine
+from bench.numbers import summed, writes
 from bench.report import Measured, as_json, block
+from bench.storm import Return
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,3 +96,37 @@ def test_what_could_not_be_measured_says_why(tmp_path: Path) -> None:
     assert "not measured: the agent did not come" in block(failed)
     assert "the agent did not come" == found["benches"][0]["error"]
     assert {"cpu", "cores", "kernel", "python", "date"} <= found["measured_on"].keys()
+
+
+def test_the_densest_second_of_a_return_is_found_wherever_it_lies() -> None:
+    seen = [(0.0, 0), (0.5, 10), (1.0, 20), (1.2, 90), (1.9, 100), (2.6, 120), (9.0, 125)]
+    took = Return(seen=seen, answers_ms=[1.0])
+
+    assert (90, 9.0) == (took.densest, took.back_s)
+
+
+def test_numbers_are_read_as_a_scraper_reads_them() -> None:
+    text = """# HELP farhand_runs_moved_total Runs that came into a state.
+# TYPE farhand_runs_moved_total counter
+farhand_runs_moved_total{org="o",state="running"} 3.0
+farhand_runs_moved_total{org="o",state="lost, or {so}"} 2.0
+process_open_fds 12.0
+"""
+
+    assert {"runs_moved_total": 5.0, "process_open_fds": 12.0} == summed(text)
+
+
+def test_what_the_store_did_is_told_by_second_and_by_commit() -> None:
+    names = ("commits", "flushes", "changes", "commit_seconds")
+    before = {f"store_{name}_total": 10.0 for name in names}
+    after = {
+        "store_commits_total": 60.0,
+        "store_flushes_total": 110.0,
+        "store_changes_total": 1010.0,
+        "store_commit_seconds_total": 10.1,
+    }
+
+    found = [round(figure.value, 3) for figure in writes("load", before, after, 2.0)]
+
+    assert [25.0, 50.0, 20.0, 2.0] == found
+    assert [0.0, 0.0, 0.0, 0.0] == [each.value for each in writes("rest", before, before, 2.0)]
