@@ -456,10 +456,9 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """What a token proves. *kind* is `api`, `join`, `agent`, or `joining` for an agent's secret
-    that has not been used yet; only the token's hash is kept.
+    """What a token proves. *kind* is `api`, `join`, `agent` or `joining`; only its hash is kept.
 
-    *subject* names the caller, or is the agent's id.
+    The secret of an agent that may not have heard it yet is `joining`. *subject* names the caller, or is the agent's id.
     """
 
     hash: str

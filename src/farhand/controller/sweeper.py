@@ -29,6 +29,7 @@ class Sweeper:
         self._clock = clock
         self._limits = limits
         self._began = clock.now()
+        self._outage = False  # of the store, at the last look
         self._pruned_at = clock.now() - PRUNE_EVERY_S
 
     async def run(self) -> None:
@@ -43,8 +44,11 @@ class Sweeper:
                 continue
             try:
                 await self.sweep()
+                self._outage = False
             except Unavailable as exc:
-                log.warning("sweep.store_unavailable", error=str(exc))
+                if not self._outage:
+                    log.warning("sweep.store_unavailable", error=str(exc))
+                self._outage = True
                 self._began = self._clock.now()  # nobody could come in and be written meanwhile
             except Exception:  # one bad row must not stop the clockwork
                 log.exception("sweep.failed")
