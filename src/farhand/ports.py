@@ -458,7 +458,8 @@ class Store(Protocol):
 class Credential:
     """What a token proves. *kind* is `api`, `join`, `agent` or `joining`; only its hash is kept.
 
-    The secret of an agent that may not have heard it yet is `joining`. *subject* names the caller, or is the agent's id.
+    The secret of an agent that may not have heard it yet is `joining`. *subject* names the caller,
+    or is the agent's id.
     """
 
     hash: str
