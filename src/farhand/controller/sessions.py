@@ -5,6 +5,7 @@ only what was written is acknowledged. Knows no gRPC: an agent is an `AgentChann
 """
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final, Self
@@ -233,7 +234,10 @@ class Sessions:
                     del self._unwritten[agent]
 
     async def note_liveness(self) -> None:
-        """Write now and then when each agent was last heard of."""
+        """Write now and then when each agent was last heard of, and doubt who is not here.
+
+        A stream whose opening was kept, and not answered, has no session that could end.
+        """
         now = self.clock.now()
         if now - self._noted_at < self.limits.inactivity_s:
             return
@@ -249,6 +253,7 @@ class Sessions:
         ]
         if changes:
             await self.store.apply(changes)
+        await self._doubt(self.clock.wall() - self.limits.inactivity_s)
 
     async def adopt(self) -> None:
         """At the start: whoever is said to be online lost its stream with the last process.
@@ -259,6 +264,10 @@ class Sessions:
         if isinstance(clamped, Clamped) and (clamped.agents or clamped.runs):
             told = "the wall clock was set back; leases and queue TTLs count from now"
             log.warning("clock.went_back", agents=clamped.agents, runs=clamped.runs, meaning=told)
+        await self._doubt(math.inf)
+
+    async def _doubt(self, before: float) -> None:
+        """Suspect agents that are said to be online, are not, and were seen last before that."""
         async for page in self._all_agents():
             stale = [
                 SetLiveness(
@@ -268,7 +277,9 @@ class Sessions:
                     at=agent.last_seen_at,
                 )
                 for agent in page
-                if agent.liveness is Liveness.ONLINE and agent.id not in self._live
+                if agent.liveness is Liveness.ONLINE
+                and agent.id not in self._live
+                and agent.last_seen_at < before
             ]
             if stale:
                 await self.store.apply(stale)

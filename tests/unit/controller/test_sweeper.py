@@ -11,8 +11,8 @@ from farhand.domain.agent import Liveness
 from farhand.domain.limits import DEFAULTS
 from farhand.domain.messages import HeartbeatReply, HeldRun, HeldState
 from farhand.domain.run import Run, RunState
-from farhand.errors import DataDirUnwritable
-from farhand.ports import Change, Outcome
+from farhand.errors import DataDirUnwritable, StoreUnavailable
+from farhand.ports import Change, OpenSession, Outcome
 from farhand.storage.memory import MemoryStore
 from farhand.testing import ManualClock, World, hang, settle
 
@@ -173,6 +173,37 @@ async def test_who_left_while_the_store_could_not_be_written_is_lost_after_a_lea
 
         assert Liveness.SUSPECT is agent.liveness
         assert RunState.RUNNING is early
+        assert RunState.LOST is (await world.run(run)).state
+
+
+class DeafStore(MemoryStore):
+    """Keeps the opening of a session, and says that it could not."""
+
+    deaf = False
+
+    async def apply(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        outcomes = await super().apply(changes)
+        if self.deaf and any(isinstance(change, OpenSession) for change in changes):
+            raise StoreUnavailable
+        return outcomes
+
+
+async def test_an_agent_whose_coming_was_kept_and_not_answered_is_not_online_for_ever() -> None:
+    clock, store = ManualClock(), DeafStore()
+    async with World.start(clock, agents=["web-1"], behaviour=hang, store=store) as world:
+        (run,) = (await world.submit()).runs
+        agent = world.agent("web-1")
+        agent.vanish()
+        await settle()
+        store.deaf = True
+        with pytest.raises(StoreUnavailable):
+            await agent.connect()
+        store.deaf = False
+        (before,) = (await store.agents()).items
+        await clock.advance(DEFAULTS.inactivity_s * 2 + LEASE)
+        (after,) = (await store.agents()).items
+
+        assert (Liveness.ONLINE, Liveness.SUSPECT) == (before.liveness, after.liveness)
         assert RunState.LOST is (await world.run(run)).state
 
 
