@@ -315,3 +315,15 @@ def test_options_that_say_which_controller_may_stand_in_front(farhand: Shell, st
 
     assert 0 == farhand("--url", url, "run", "web-1", "--detach", "--", "x").code
     assert 0 == farhand(f"--url={url}", "run", "web-1", "--detach", "--", "x").code
+
+
+def test_a_job_that_may_not_be_followed_in_time_goes_on_without_us(
+    farhand: Shell, stub: Stub
+) -> None:
+    stub.on("POST", "/api/v1/jobs", accepted("web-1"))
+    stub.on("GET", EVENTS, problem(429, "over-share", "1000 followers are connected"))
+    said = farhand("run", "--patience", "300ms", "web-1", "--", "x")
+
+    assert 75 == said.code
+    assert "farhand: 1000 followers are connected [over-share]" in said.err
+    assert "the job goes on without this program" in said.err

@@ -111,11 +111,11 @@ def test_jobs_and_runs_are_lists(face: Face, stub: Stub) -> None:
     ],
 )
 def test_a_refusal_is_raised_as_what_the_caller_can_do(
-    face: Face, stub: Stub, status: int, code: str, expected: type[FarhandApiError]
+    kind: Kind, stub: Stub, status: int, code: str, expected: type[FarhandApiError]
 ) -> None:
     stub.on("POST", "/api/v1/jobs", problem(status, code, "because", names=["x"]))
 
-    with pytest.raises(expected) as caught:
+    with facing(kind, stub.url, patience_s=0) as face, pytest.raises(expected) as caught:
         face.do("submit", ["id"], names="x")
     error = caught.value
     assert (status, code, "because", {"names": ["x"]}) == (
@@ -188,3 +188,32 @@ def test_a_controller_may_live_below_a_path(kind: Kind, stub: Stub) -> None:
 
     with facing(kind, f"{stub.url}/far/hand/") as face:
         assert "0.1.0" == face.do("version").version
+
+
+def test_a_controller_that_is_busy_is_asked_again(kind: Kind, stub: Stub) -> None:
+    told_of: list[str] = []
+    busy = problem(503, "overloaded", "full")
+    limited = problem(429, "over-share", "yours is full")
+    stub.on("GET", "/api/v1/version", busy, limited, told({"version": "0.1.0"}))
+    with facing(kind, stub.url, notice=told_of.append) as face:
+        assert "0.1.0" == face.do("version").version
+    assert 3 == len(stub.asked("GET", "/api/v1/version"))
+    assert [True, False] == [said.startswith("the controller takes no more") for said in told_of]
+
+
+def test_what_will_not_pass_is_told_at_once(face: Face, stub: Stub) -> None:
+    stub.on("GET", "/api/v1/agents/web-1/commands", problem(503, "agent-gone"))
+    stub.on("GET", "/readyz", problem(503, "unavailable"))
+    stub.on("DELETE", "/api/v1/agents/web-1", problem(503, "store-unavailable"))
+    for verb, *args in (("commands", "web-1"), ("health",), ("remove", "web-1")):
+        with pytest.raises(Unavailable):
+            face.do(verb, *args)
+
+    assert 3 == len(stub.seen)
+
+
+def test_patience_may_be_none_at_all(kind: Kind, stub: Stub) -> None:
+    stub.on("GET", "/api/v1/version", problem(503, "overloaded"))
+    with facing(kind, stub.url, patience_s=0) as face, pytest.raises(Unavailable):
+        face.do("version")
+    assert 1 == len(stub.seen)

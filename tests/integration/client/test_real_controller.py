@@ -4,12 +4,14 @@ import asyncio
 import json
 import os
 import sys
+import threading
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from farhand.boot.clock import SystemClock
@@ -22,11 +24,13 @@ from farhand.client import (
     NotFound,
     Result,
 )
+from farhand.domain.ids import RunId
 from farhand.domain.limits import DEFAULTS
 from farhand.http.app import build_app
 from farhand.http.server import serving_http
 from farhand.http.stream import CONNECTION
-from farhand.testing import World, hang, succeed
+from farhand.testing import World, ended, hang, succeed
+from tests.until import until
 
 PRINTED = bytes(range(256)) * 8  # within what a fake agent may send before it is granted more
 
@@ -121,6 +125,36 @@ async def test_a_job_whose_answer_was_lost_is_asked_for_again_and_is_one_job() -
         [job.id for job in others],
     ]
     assert [True, False] * 2 == [said.startswith("lost the controller") for said in told]
+
+
+async def test_whoever_waits_for_a_job_outlives_the_front_door() -> None:
+    def wait(url: str, token: str, job: str, begun: threading.Event) -> str:
+        with Client(url, token) as client:
+            client.version()
+            begun.set()
+            return client.follow(job).wait(timeout_s=30).state
+
+    begun = threading.Event()
+    async with World.start(SystemClock()) as world:
+        agent = await world.join("web-1", behaviour=hang)
+        token = world.admin_token
+
+        def app() -> FastAPI:
+            return build_app(world.tenants, world.enrolment, DEFAULTS, version="0.1.0")
+
+        async with serving_http(app(), "127.0.0.1:0") as http:
+            url = f"http://127.0.0.1:{http.port}"
+            client = AsyncClient(url, token)
+            job = await client.run(["x"], names="web-1")
+            blocking = asyncio.create_task(asyncio.to_thread(wait, url, token, job.id, begun))
+            asynchronous = asyncio.create_task(job.wait())
+            await until(begun.is_set)
+        agent.say(ended(RunId(job.runs[0].id)))
+        async with serving_http(app(), f"127.0.0.1:{http.port}"):
+            states = await blocking, (await asynchronous).state
+        await client.aclose()
+
+    assert ("done", "done") == states
 
 
 async def test_refusals_have_their_codes() -> None:

@@ -2,12 +2,15 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from farhand.boot.config import ControllerConfig
+from farhand.boot.controller import running_controller
 from farhand.domain.ids import OrgId
 from farhand.domain.limits import DEFAULTS, Limits
 from farhand.domain.run import RunState
@@ -15,6 +18,7 @@ from farhand.http.app import build_app
 from farhand.http.metrics import BOUNDS, AgentsDoor, Elsewhere
 from farhand.ports import StoreCounters
 from farhand.testing import World
+from tests.integration.agent.estate import Estate
 from tests.integration.http.house import House, eventually, house, served
 
 Labels = tuple[tuple[str, str], ...]
@@ -180,3 +184,26 @@ async def test_numbers_need_a_token() -> None:
         answer = await here.client.get("/metrics", headers={"Authorization": "Bearer wrong"})
 
         assert 401 == answer.status_code
+
+
+async def test_a_whole_controller_counts_its_store_and_its_agents(tmp_path: Path) -> None:
+    config = ControllerConfig(data=tmp_path / "d", http="127.0.0.1:0", agents="127.0.0.1:0")
+    async with running_controller(config.checked()) as controller:
+        estate = Estate(tmp_path / "d", config.limits)
+        bearer = {"Authorization": f"Bearer {(tmp_path / 'd/admin.token').read_text().strip()}"}
+        async with (
+            estate.agent(controller.gateway.address) as agent,
+            httpx.AsyncClient(base_url=controller.http.url, headers=bearer, timeout=20) as client,
+        ):
+            await agent.connected.wait()
+            body = {"targets": {"all": True}, "argv": ["echo", "hi"]}
+            answer = await client.post("/api/v1/jobs?wait_s=20", json=body)
+            found = await numbers(client)
+
+    org = (("org", controller.tenants.all[0].org),)
+    assert {"succeeded": 1} == answer.json()["counts"]
+    assert 1 == found["farhand_agent_connections", ()]
+    assert 1 == found["farhand_runs_moved_total", (*org, ("state", "succeeded"))]
+    assert len("hi\n") == found["farhand_output_kept_bytes_total", org]
+    assert 0 < found["farhand_store_commits_total", org]
+    assert 0 < found["farhand_store_flushes_total", org]
