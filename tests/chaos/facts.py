@@ -19,6 +19,13 @@ from tests.chaos.estate import Estate
 from tests.chaos.faults import Kind
 from tests.chaos.people import ANSWER_S, Asked, Auditor
 
+# What the controller says of itself: as before within a few, and nothing at all.
+TASKS: Final = "farhand_loop_tasks"
+AT_REST: Final = (
+    *("farhand_followers", "farhand_waiting", "farhand_http_requests_bytes"),
+    *("farhand_http_readers_bytes", "farhand_agent_outbox_bytes", "farhand_store_queued_changes"),
+    *("farhand_store_outside", "farhand_agents_entering", "farhand_agents_waiting"),
+)
 _ALL_MARKS: Final = b"\0FARHAND_RUN="
 
 
@@ -38,6 +45,7 @@ class Level:
     fds: int
     threads: int
     kinds: Counter[str] = field(default_factory=Counter)  # of descriptors
+    numbers: Mapping[str, float] = field(default_factory=dict)  # what it tells of itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +88,9 @@ def living(runs: Iterable[str]) -> list[str]:
     return found
 
 
-async def levels(estate: Estate) -> dict[str, Level]:
+async def levels(estate: Estate, auditor: Auditor, http: httpx.AsyncClient) -> dict[str, Level]:
     """What each process uses now."""
+    numbers = (await auditor.get(http, "/metrics", [])).text
     found = {}
     for member in estate.members:
         if member.pid is not None:
@@ -93,7 +102,18 @@ async def levels(estate: Estate) -> dict[str, Level]:
                 fds=kinds.total(),
                 threads=int(status["Threads"]),
                 kinds=kinds,
+                numbers=_numbers(numbers) if member is estate.controller else {},
             )
+    return found
+
+
+def _numbers(text: str) -> dict[str, float]:
+    """Those of Prometheus' text format that are looked at; of several orgs the sum."""
+    found: dict[str, float] = {}
+    for line in text.splitlines():
+        name = line.partition("{")[0].partition(" ")[0]
+        if name in {TASKS, *AT_REST}:
+            found[name] = found.get(name, 0.0) + float(line.rpartition(" ")[2])
     return found
 
 

@@ -221,8 +221,9 @@ class Auditor:
     ) -> httpx.Response:
         """One answer, whatever it is."""
         host, port = self.estate.http
+        prefix = "" if path == "/metrics" else "/api/v1"
         return await http.get(
-            f"http://{host}:{port}/api/v1{path}",
+            f"http://{host}:{port}{prefix}{path}",
             params=httpx.QueryParams(tuple(query)),
             headers={"Authorization": f"Bearer {self.estate.token}"},
         )

@@ -151,9 +151,11 @@ async def _idle(here: Estate, auditor: Auditor, wanted: Mapping[str, Level]) -> 
         await asyncio.gather(*(auditor.all(http, "/runs", []) for _ in range(QUESTIONS)))
     end = time.monotonic() + IDLE_S
     while True:
-        found = await levels(here)
-        if time.monotonic() > end or all(
-            name in found and found[name].fds <= level.fds for name, level in wanted.items()
+        async with httpx.AsyncClient(timeout=IDLE_S, trust_env=False) as http:
+            found = await levels(here, auditor, http)
+        if time.monotonic() > end or not any(
+            name not in found or list(verdict.grown(level, found[name]))
+            for name, level in wanted.items()
         ):
             return found
         await asyncio.sleep(LOOK_S)

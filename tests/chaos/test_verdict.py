@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.facts import Facts, Level, Marks
+from tests.chaos.facts import AT_REST, TASKS, Facts, Level, Marks
 from tests.chaos.faults import Kind
 from tests.chaos.people import Asked, Followed
 from tests.chaos.program import end_mark
@@ -56,7 +56,7 @@ def facts(
         runs={RUN: said() if run is None else run},
         outputs={(RUN, "stdout"): out, (RUN, "stderr"): err},
         marks={RUN: left} if left.starts else {},
-        before={"host-1": Level(30.0, 9, 2)},
+        before={"host-1": Level(30.0, 9, 2, numbers={TASKS: 5.0})},
         after={"host-1": Level(33.0, 9, 3)},
     )
     return replace(plain, **changes)
@@ -137,6 +137,8 @@ WRONG = {
     ),
     "a process lives": (5, facts(living=["4711 run_1 sleep"])),
     "descriptors leak": (6, facts(after={"host-1": Level(30.0, 30, 2)})),
+    "tasks leak": (6, facts(after={"host-1": Level(30.0, 9, 2, numbers={TASKS: 9.0})})),
+    "a follower stays": (6, facts(after={"host-1": Level(30.0, 9, 2, numbers={AT_REST[0]: 1.0})})),
     "memory leaks": (6, facts(after={"host-1": Level(300.0, 9, 2)})),
     "a process is gone": (6, facts(after={})),
     "a crash": (7, facts(problems=["host-1 ended by itself"])),

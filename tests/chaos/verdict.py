@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from tests.chaos.facts import Facts, Level, Marks
+from tests.chaos.facts import AT_REST, TASKS, Facts, Level, Marks
 from tests.chaos.faults import Kind
 from tests.chaos.program import end_mark
 from tests.chaos.work import Work
 
 RSS_MIB: Final = 96.0  # Python gives little back; a leak of this chaos is above it
 FDS: Final = 8  # three readers of the store come when they are needed
+TASKS_MORE: Final = 2
 THREADS: Final = 8  # pools start theirs when they are first needed
 FINAL: Final = frozenset({"succeeded", "failed", "timed_out", "cancelled", "refused", "expired"})
 # A replayed stream says that its agent holds nothing, and is believed: its runs are interrupted.
@@ -248,7 +249,7 @@ def _none_alive(facts: Facts) -> Part:
 
 
 def _levels_back(facts: Facts) -> Part:
-    part = Part("memory, descriptors and threads are back at their level")
+    part = Part("memory, descriptors, threads and tasks are back at their level")
     told = []
     for name, after in facts.after.items():
         before = facts.before[name]
@@ -256,14 +257,18 @@ def _levels_back(facts: Facts) -> Part:
             f"{name} {before.rss_mib:.0f}>{after.rss_mib:.0f} MiB, "
             f"{before.fds}>{after.fds} fds, {before.threads}>{after.threads} threads"
         )
-        part.findings += [Finding(f"{name}: {wrong}") for wrong in _grown(before, after)]
+        if after.numbers:
+            tasks = before.numbers.get(TASKS, 0.0), after.numbers.get(TASKS, 0.0)
+            told[-1] += ", {:.0f}>{:.0f} tasks".format(*tasks)
+        part.findings += [Finding(f"{name}: {wrong}") for wrong in grown(before, after)]
     missing = facts.before.keys() - facts.after.keys()
     part.findings += [Finding(f"{name} is not running") for name in sorted(missing)]
     part.figures = "; ".join(told)
     return part
 
 
-def _grown(before: Level, after: Level) -> Iterator[str]:
+def grown(before: Level, after: Level) -> Iterator[str]:
+    """Say what is above its level."""
     if after.rss_mib > before.rss_mib + RSS_MIB:
         yield f"{before.rss_mib:.0f} MiB became {after.rss_mib:.0f}"
     if after.fds > before.fds + FDS:
@@ -271,6 +276,11 @@ def _grown(before: Level, after: Level) -> Iterator[str]:
         yield f"{before.fds} descriptors became {after.fds}: {more} more"
     if after.threads > before.threads + THREADS:
         yield f"{before.threads} threads became {after.threads}"
+    if after.numbers.get(TASKS, 0.0) > before.numbers.get(TASKS, 0.0) + TASKS_MORE:
+        yield f"{before.numbers[TASKS]:.0f} tasks became {after.numbers[TASKS]:.0f}"
+    for name in AT_REST:
+        if after.numbers.get(name, 0.0):
+            yield f"{name} is {after.numbers[name]:g}, and nothing is going on"
 
 
 def _nothing_odd(facts: Facts) -> Part:
