@@ -163,15 +163,16 @@ async def test_who_left_while_the_store_could_not_be_written_is_lost_after_a_lea
     async with World.start(clock, agents=["web-1"], behaviour=hang, store=store) as world:
         (run,) = (await world.submit()).runs
         store.full = True
-        world.agent("web-1").vanish()
+        world.agent("web-1").leave()
         await clock.advance(2 * LEASE)
         store.full = False
-        await clock.advance(LEASE - 5)
+        await clock.advance(2)
         (agent,) = (await world.store.agents()).items
+        await clock.advance(LEASE - 7)
         early = (await world.run(run)).state
         await clock.advance(10)
 
-        assert Liveness.SUSPECT is agent.liveness
+        assert Liveness.OFFLINE is agent.liveness
         assert RunState.RUNNING is early
         assert RunState.LOST is (await world.run(run)).state
 
