@@ -196,7 +196,7 @@ class Host:
             for run, puppet in self.puppets.items()
             if self.life.waiting is not None
             or puppet.ended_at in {None, self._loop.time()}
-            or any(pipe._size for pipe in puppet.process.pipes.values())  # waits to be read
+            or (self.agent and self.agent._executor._spools.budget.wanted)  # it waits to be read
         }
         self.life.kill()
         self.graves.append(self.life)
@@ -353,7 +353,10 @@ class Centre:
                 door = FrontDoor(enrolment, tenants, Admissions(self._limits, self._clock))
 
                 def spawn(work: Coroutine[None, None, None], name: str) -> None:
-                    tasks.create_task(work, name=name)
+                    try:
+                        tasks.create_task(work, name=name)
+                    except RuntimeError:  # it has left, and is only being buried
+                        work.close()
 
                 def serve(call: Call) -> Handler:
                     return AgentStream(call, door, spawn, self._limits.outbox_bytes)

@@ -76,8 +76,7 @@ class End:
     def send(self, message: bytes) -> None:
         if self.ended:
             raise CallEnded(Status.UNAVAILABLE)
-        self.wire.watch(self, message)
-        self._push(message)
+        self._push(self.wire.watch(self, message))
         self._blocked = self.queued > WRITABLE
 
     def finish(
@@ -153,6 +152,27 @@ class End:
                 pass
         self.other.room()
 
+    # --- what it must not do, and does when it is told to ---------------------------------
+
+    def inject(self, message: bytes, *, at: int = 0) -> None:
+        """Let a message arrive that nobody sent on this call, or not now."""
+        if self.end is None:
+            self.wire.tampered = True
+            self.inbound.insert(at, message)
+            self.flow()
+
+    def swap(self) -> None:
+        """Let the second arrive before the first of what is on its way."""
+        if len(self.inbound) > 1 and isinstance(self.inbound[1], bytes):
+            self.wire.tampered = True
+            self.inbound[0], self.inbound[1] = self.inbound[1], self.inbound[0]
+
+    def replace(self, change: Callable[[bytes], bytes]) -> None:
+        """Change each message that is on its way."""
+        for at, item in enumerate(self.inbound):
+            if isinstance(item, bytes):
+                self.inbound[at] = change(item)
+
     def room(self) -> None:
         """The other side took something."""
         if self._blocked and not self.ended and self.queued <= WRITABLE:
@@ -191,8 +211,8 @@ class End:
 class Watcher(Protocol):
     """Looks at every message on its way."""
 
-    def said(self, end: End, message: bytes) -> None:
-        """A side gave it to the network."""
+    def said(self, end: End, message: bytes) -> bytes:
+        """A side gives it to the network; return what the network takes."""
         ...
 
     def heard(self, end: End, message: bytes) -> None:
@@ -223,8 +243,8 @@ class Wire:
         """Nobody uses it any more."""
         return all(end.end is not None or not end.life.alive for end in self.ends)
 
-    def watch(self, end: End, message: bytes) -> None:
-        self._watcher.said(end, message)
+    def watch(self, end: End, message: bytes) -> bytes:
+        return self._watcher.said(end, message)
 
     def arrived(self, end: End, message: bytes) -> None:
         self._watcher.heard(end, message)

@@ -238,6 +238,12 @@ class Machine(RuleBasedStateMachine):
             self.world.jump(wall * 86_400.0)
         self.world.settle(seconds)
 
+    @rule()
+    def rest(self) -> None:
+        """Nothing goes wrong for a while: everything comes to its end."""
+        self.world.heal()
+        self.world.check_all()
+
     @rule(rounds=st.integers(0, 12))
     def hurry(self, rounds: int) -> None:
         """What happens next is over after a few rounds of the loop."""
@@ -359,6 +365,41 @@ class Machine(RuleBasedStateMachine):
             (subject.slow_down if slow else subject.speed_up)()
             self.world.settle()
 
+    # --- a network that does what gRPC forbids, and peers that say things twice -----------
+
+    @precondition(lambda self: self.world.network.live)
+    @rule(place=places, controller=yes_or_no)
+    def mix_runs(self, place: int, controller: bool) -> None:
+        self.world.mix(self._end(place, controller))
+
+
+class LooseMachine(Machine):
+    """The same with peers that repeat and reorder what they say."""
+
+    @precondition(lambda self: self.world.network.live)
+    @rule(
+        place=places,
+        controller=yes_or_no,
+        which=st.tuples(st.integers(0, 20), st.integers(0, 20)),
+        other=st.none() | hosts,
+    )
+    def repeat(
+        self, place: int, controller: bool, which: tuple[int, int], other: int | None
+    ) -> None:
+        end = self._end(place, controller)
+        for each in which:
+            self.world.repeat(end, each, of=other if controller else None)
+        self.world.settle()
+
+    @precondition(lambda self: self.world.network.live)
+    @rule(place=places, controller=yes_or_no)
+    def swap(self, place: int, controller: bool) -> None:
+        self.world.swap(self._end(place, controller))
+
+    @rule(which=hosts, pretend=yes_or_no)
+    def pretend(self, which: int, pretend: bool) -> None:
+        (self.world.pretenders.add if pretend else self.world.pretenders.discard)(which)
+
 
 class SqliteMachine(Machine):
     """The same over SQLite."""
@@ -368,5 +409,7 @@ class SqliteMachine(Machine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(max_examples=40, stateful_step_count=40)
+TestLooseMachine = LooseMachine.TestCase
+TestLooseMachine.settings = settings(max_examples=20, stateful_step_count=40)
 TestSqliteMachine = SqliteMachine.TestCase
 TestSqliteMachine.settings = settings(max_examples=5, stateful_step_count=30)

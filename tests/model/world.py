@@ -8,8 +8,9 @@ import logging
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import cycle, groupby
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -23,7 +24,12 @@ from farhand.domain.limits import AgentLimits, Limits
 from farhand.domain.messages import (
     Ack,
     CancelRun,
+    FromAgent,
     FromController,
+    Held,
+    HeldRun,
+    HeldState,
+    Output,
     Resume,
     Settled,
     StartRun,
@@ -40,7 +46,12 @@ from farhand.errors import (
     Unavailable,
 )
 from farhand.testing import Life, LoopClock, VirtualLoop
-from farhand.wire.native import decode_from_controller
+from farhand.wire.native import (
+    decode_from_agent,
+    decode_from_controller,
+    encode_from_agent,
+    encode_from_controller,
+)
 from tests.model.hosts import Centre, Host
 from tests.model.network import End, Network
 from tests.model.truth import check_end, check_so_far
@@ -103,6 +114,8 @@ class World:
         self.ids: dict[int, AgentId] = {}
         self.archive: dict[tuple[int, bool], deque[bytes]] = {}
         self.patience: int | None = None  # rounds of the loop until the next thing happens
+        self.tampered = False
+        self.pretenders: set[int] = set()  # agents that claim what is not theirs
         self.keys: dict[str, JobId] = {}
         self.accepted: set[JobId] = set()
         self._faults: list[str] = []
@@ -122,14 +135,26 @@ class World:
     def _on_fault(self, _: object, context: dict[str, Any]) -> None:
         self._faults.append(f"{context.get('message')}: {context.get('exception')!r}")
 
-    def said(self, end: End, message: bytes) -> None:
+    def said(self, end: End, message: bytes) -> bytes:
         """A controller may promise only what is committed, and only to whom it belongs."""
         if end is end.wire.agent:
-            return
+            return self._pretend(message) if end.wire.which in self.pretenders else message
         for order in decode_from_controller(message):
             if isinstance(order, Welcome):
                 self.ids[end.wire.which] = order.agent
             self._check_order(order, self.ids.get(end.wire.which))
+        return message
+
+    def _pretend(self, message: bytes) -> bytes:
+        """What an agent says that claims to hold every run there is."""
+        frames = decode_from_agent(message)
+        if not any(isinstance(frame, Held) and frame.last for frame in frames):
+            return message
+        claims = [
+            HeldRun(run=run, state=state)
+            for run, state in zip(self.vault.known, cycle(HeldState), strict=False)
+        ]
+        return encode_from_agent([Held(tuple(claims), last=False), *frames])
 
     def _check_order(self, order: FromController, agent: AgentId | None) -> None:
         match order:
@@ -171,9 +196,9 @@ class World:
             assert error is None, f"{task} failed with {error!r}"
         self._faults += [str(line) for line in self._log if line["log_level"] == "error"]
         self._log.clear()
-        assert [] == self._faults
-        for life, asked in self._asked:
-            if life.alive and asked.done():
+        assert not self._faults, self._faults
+        for _, asked in self._asked:
+            if asked.done():
                 _excuse(asked)
         self._asked = [each for each in self._asked if each[0].alive and not each[1].done()]
         for host in self.hosts:
@@ -270,12 +295,35 @@ class World:
         for wire in self.network.live:
             wire.cut(told=(told, False), flying=(flying, False))
 
+    # --- what peers must not do -----------------------------------------------------------
+
+    def repeat(self, end: End, place: int, *, of: int | None = None) -> None:
+        """Something that this side heard before is there again; or of another agent's call."""
+        which = end.wire.which if of is None else of
+        heard = self.archive.get((which, end is end.wire.agent))
+        if heard:
+            end.inject(heard[-1 - place % len(heard)])
+            self.tampered = True
+
+    def swap(self, end: End) -> None:
+        """Two messages change places."""
+        end.swap()
+        self.tampered = True
+
+    def mix(self, end: End) -> None:
+        """What one message says of several runs comes in another order of the runs."""
+        end.replace(mixed_from_controller if end is end.wire.agent else mixed_from_agent)
+
     # --- the end --------------------------------------------------------------------------
 
     def heal(self) -> None:
         """Nothing goes wrong any more, and nobody asks for anything."""
         self.patience = None
         self.vault.release()
+        if self.pretenders:
+            self.pretenders.clear()
+            for wire in self.network.live:
+                wire.tampered = True
         self.network.heal()
         if self.centre.life is None or self.network.controller is None:
             self.centre.kill()
@@ -289,6 +337,9 @@ class World:
             if host.life is None:
                 host.start()
         self.settle(90.0)
+        self._check_wishes()
+        for which in self.ids:
+            self.drain(which, drained=False)
         for job in self.vault.jobs:
             self.release(job)
         self.settle(1.0)
@@ -297,6 +348,17 @@ class World:
                 for puppet in host.living:
                     puppet.exit(0)
             self.settle(200.0)
+
+    def _check_wishes(self) -> None:
+        """Everybody has had the time to do as he was told."""
+        now = self.loop.time()
+        for host in self.hosts:
+            for run, puppet in host.puppets.items():
+                known = self.vault.known[run]
+                limit = known.spec.timeout_s + AGENT_LIMITS.kill_grace_s + 1.0
+                if puppet.ended_at is None:
+                    assert known.cancel_at is None, "a cancel has not reached its run"
+                    assert now - puppet.began_at < limit, "a run goes on behind its time limit"
 
     def check_all(self) -> None:
         """Healed: every run has its true end, and nobody holds anything any more."""
@@ -396,6 +458,33 @@ def _excuse(task: asyncio.Task[Any]) -> None:
         allowed = (Unavailable, NotFound, NoTargets, IdempotencyConflict, AgentGone)
         assert isinstance(error, FarhandError), repr(error)
         assert isinstance(error, allowed), repr(error)
+
+
+F = TypeVar("F", FromAgent, FromController)
+
+
+def mixed(frames: Sequence[F]) -> list[F]:
+    """The frames of each run in their order, the runs in another; the rest stays where it is."""
+    found: list[F] = []
+    for about_runs, group in groupby(frames, lambda frame: run_of(frame) is not None):
+        part = list(group)
+        if about_runs:
+            part.sort(key=lambda frame: run_of(frame) or "", reverse=True)
+        found += part
+    return found
+
+
+def run_of(frame: FromAgent | FromController) -> RunId | None:
+    """The run that a frame is about."""
+    return frame.chunk.run if isinstance(frame, Output) else getattr(frame, "run", None)
+
+
+def mixed_from_agent(message: bytes) -> bytes:
+    return encode_from_agent(mixed(decode_from_agent(message)))
+
+
+def mixed_from_controller(message: bytes) -> bytes:
+    return encode_from_controller(mixed(decode_from_controller(message)))
 
 
 @contextmanager
