@@ -73,6 +73,7 @@ class Gateway:
     address: tuple[str, int]
     server: GrpcServer
     admissions: Admissions
+    unproved: DeepFlowAgents | None = None
 
 
 def link_limits(limits: Limits) -> LinkLimits:
@@ -123,8 +124,8 @@ async def serving_agents(
             return AgentStream(call, door, spawn, limits.outbox_bytes)
 
         methods: dict[str, Factory] = {METHOD: stream}
-        if deepflow:
-            unproved = DeepFlowAgents(door, spawn, limits)
+        unproved = DeepFlowAgents(door, spawn, limits) if deepflow else None
+        if unproved is not None:
             methods |= dict.fromkeys(DEEPFLOW_METHODS, unproved.stream)
         server = GrpcServer(
             methods,
@@ -138,7 +139,7 @@ async def serving_agents(
             msg = f"agents cannot be served on {host}:{port}: {exc.strerror or exc}"
             raise PortInUse(msg) from exc
         try:
-            yield Gateway(address, server, door.admissions)
+            yield Gateway(address, server, door.admissions, unproved)
         finally:
             draining = tasks.create_task(server.drain(grace_s=limits.stop_s / 2), name="drain")
             await asyncio.sleep(0)  # its first step closes the listener

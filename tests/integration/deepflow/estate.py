@@ -14,6 +14,7 @@ from farhand.boot.controller import Controller, running_controller
 from farhand.controller.session import Session
 from farhand.controller.tenants import Tenant
 from farhand.domain.agent import Agent
+from farhand.domain.deepflow.outlet import Room
 from farhand.domain.ids import RunId
 from farhand.domain.job import AllAgents, CommandCall, JobSpec, Names
 from farhand.domain.limits import DEFAULTS, Limits
@@ -36,6 +37,7 @@ class Estate:
     controller: Controller
     client: httpx.AsyncClient
     data: Path
+    token: str
 
     @property
     def port(self) -> int:
@@ -69,6 +71,12 @@ class Estate:
         """The agent's session, if it has told what it holds."""
         found = self.tenant.sessions.get(agent.id)
         return found if found is not None and found.machine.reconciled else None
+
+    def room(self) -> Room:
+        """Where the results of all DeepFlow agents are held."""
+        unproved = self.controller.gateway.unproved
+        assert unproved is not None
+        return unproved.room
 
     async def submit(self, ident: str = DATE, on: str = NAME, **spec: Any) -> Run:
         """Ask for a command and return its run."""
@@ -133,4 +141,4 @@ async def estate(data: Path, limits: Limits = DEFAULTS, **config: Any) -> AsyncI
             timeout=30,
             verify=False,
         ) as client:
-            yield Estate(controller, client, data)
+            yield Estate(controller, client, data, token)
