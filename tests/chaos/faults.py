@@ -84,7 +84,11 @@ def _one(drawer: random.Random, kind: Kind, agents: Sequence[str], pace: float) 
         for_s += 0.5  # to be let in
     match kind:
         case Kind.LINK_CUT | Kind.PEOPLE_CUT:
-            how = drawer.choice(["reset", "fin"])
+            how = drawer.choice(["reset", "fin", f"after {drawer.randint(1, 3000)} bytes"])
+        case Kind.CONTROLLER_KILLED | Kind.AGENT_KILLED:
+            how = drawer.choice(["", "", f"again after {drawer.uniform(0.02, 1.0):.2f} s"])
+        case Kind.CONTROLLER_DISK_FULL | Kind.AGENT_DISK_FULL:
+            how = drawer.choice(["", "", "killed meanwhile"])
         case Kind.LINK_HALF_OPEN:
             how = drawer.choice(["agent told", "controller told"])
         case Kind.LINK_STALLED | Kind.PEOPLE_STALLED:

@@ -117,6 +117,10 @@ class Inflicter:
         await member.end(signal.SIGKILL)
         await asyncio.sleep(fault.for_s)
         member.start()
+        if fault.how:  # while it is still finding out what the first kill left
+            await asyncio.sleep(float(fault.how.split()[2]))
+            await member.end(signal.SIGKILL)
+            member.start()
 
     async def _restart(self, fault: Fault) -> None:
         member = self._member(fault)
@@ -137,13 +141,25 @@ class Inflicter:
         member, disks = self._member(fault), self.estate.disks
         member.full_until = float("inf")
         end = time.monotonic() + fault.for_s
+        kill_at = end - fault.for_s / 2 if fault.how else end
         try:
             while (left := end - time.monotonic()) > 0:
                 disks.fill(member.disk, member.pid)
                 await asyncio.sleep(min(left, 0.1))  # room that was given back is taken again
+                if time.monotonic() >= kill_at:
+                    kill_at = float("inf")
+                    await self._kill_now(member, fault)
         finally:
             disks.free(member.disk, member.pid)
             member.full_until = time.monotonic() + 5.0
+
+    async def _kill_now(self, member: Member, fault: Fault) -> None:
+        layer = fault.kind.split()[0].removesuffix("'s")
+        async with self._locks[f"{layer} {fault.target}"]:
+            if layer == "agent":
+                self.touched[fault.target].append((Kind.AGENT_KILLED, time.time()))
+            await member.end(signal.SIGKILL)
+            member.start()
 
     async def _double(self, fault: Fault) -> None:
         """Start a second process with a copy of an agent's state; it must refuse to be that one."""
@@ -173,7 +189,14 @@ class Inflicter:
             link.faults = NO_FAULTS
 
     async def _cut(self, fault: Fault) -> None:
-        self._link(fault).cut(Cut.RESET if fault.how == "reset" else Cut.FIN)
+        link = self._link(fault)
+        if not fault.how.startswith("after"):
+            link.cut(Cut.RESET if fault.how == "reset" else Cut.FIN)
+            return
+        more = int(fault.how.split()[1])
+        for each in link.connections:
+            up, down = each.up_bytes + more, each.down_bytes + more
+            each.faults = Faults(up=Way(reset_after=up), down=Way(reset_after=down))
 
     async def _half_open(self, fault: Fault) -> None:
         agent_told = fault.how == "agent told"

@@ -79,6 +79,8 @@ class People:
                 await self._submit(http, asked)
                 if asked.job and asked.work.cancel_after_s is not None:
                     tasks.create_task(self._cancel(http, asked), name="cancel")
+                if asked.job and asked.work.release_after_s is not None:
+                    tasks.create_task(self._release(http, asked), name="release")
                 if asked.job and asked.work.follow:
                     asked.followed = Followed()
                     tasks.create_task(self._follow(asked, asked.followed), name="follow")
@@ -104,10 +106,11 @@ class People:
         )
 
     async def _submit(self, http: httpx.AsyncClient, asked: Asked) -> None:
+        path = f"/jobs?wait_s={asked.work.wait_s:g}" if asked.work.wait_s else "/jobs"
         async with asyncio.TaskGroup() as tasks:
             posts = [
                 tasks.create_task(
-                    self._post(http, "/jobs", asked.work.body, key=asked.key), name="post"
+                    self._post(http, path, asked.work.body, key=asked.key), name="post"
                 )
                 for _ in range(asked.work.posts)
             ]
@@ -119,6 +122,10 @@ class People:
             asked.runs = {run["id"]: run["agent"]["name"] for run in answers[0]["runs"]}
             asked.job = answers[0]["id"]
             self.answered.append(time.monotonic())
+
+    async def _release(self, http: httpx.AsyncClient, asked: Asked) -> None:
+        await asyncio.sleep(asked.work.release_after_s or 0.0)
+        await self._post(http, f"/jobs/{asked.job}/release")
 
     async def _cancel(self, http: httpx.AsyncClient, asked: Asked) -> None:
         await asyncio.sleep(asked.work.cancel_after_s or 0.0)
@@ -146,7 +153,7 @@ class People:
             if response.status_code in LATER:
                 await asyncio.sleep(AGAIN_S)
                 continue
-            if response.status_code != 202:
+            if response.status_code not in {200, 202}:
                 told = response.text[:300]
                 self.problems.append(f"POST {path} was answered {response.status_code}: {told}")
                 return None

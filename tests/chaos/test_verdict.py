@@ -82,6 +82,11 @@ CANCELLED = said(state="cancelled", why="cancelled", exit_code=None, streams={})
 TRUE = {
     "succeeded": facts(),
     "interrupted": facts(RESTARTED, marks=NO_END, out=OUT[:5], err=b"", touched=KILLED),
+    "corrupt": facts(
+        said(state="failed", why="output_corrupt"),
+        out=OUT[:5],
+        touched={"host-1": [(Kind.AGENT_DISK_FULL, BEFORE), (Kind.AGENT_KILLED, BEFORE)]},
+    ),
     "cancelled in time": facts(
         {**CANCELLED, **GONE}, asked=asked(cancelled=True), marks=NOT_STARTED, **NOTHING
     ),
@@ -109,6 +114,7 @@ WRONG = {
     "ended twice": (2, facts(marks=Marks(1, (end_mark("exit-0", OUT, ERR),) * 2))),
     "another exit code": (3, facts(said(state="failed", exit_code=1))),
     "succeeded and never ended": (3, facts(marks=NO_END)),
+    "corrupt by nothing": (3, facts(said(state="failed", why="output_corrupt"), touched=KILLED)),
     "interrupted by nothing": (3, facts(RESTARTED, marks=NO_END)),
     "interrupted before the kill": (
         3,

@@ -122,6 +122,12 @@ def _untrue(
             return "" if how == f"exit-{told['exit_code']}" else f"its program says {how}"
         case "failed", "signal":
             return "" if how == f"signal-{told['signal']}" else f"its program says {how}"
+        case "failed", "output_corrupt":
+            # What was read while the disk was full was in memory, which ended with the agent.
+            if not met >= {Kind.AGENT_DISK_FULL, Kind.AGENT_KILLED}:
+                return "the agent was not killed with a full disk"
+            ended = f"exit-{told['exit_code']}", f"signal-{told['signal']}"
+            return "" if how in ended else f"its program says {how}"
         case "failed", "agent_restarted":
             return "" if met & _INTERRUPTS else "its agent was not killed"
         case "failed", "agent_stopped":
@@ -177,7 +183,12 @@ def _every_byte(facts: Facts) -> Part:
             stored = facts.outputs.get((run, stream), b"")
             sums["compared"] += len(stored)
             end = told["streams"].get(stream)
-            if own:
+            if told["why"] == "output_corrupt":
+                sums["cut and named"] += len(printed) - len(stored)
+                wrong = (
+                    "" if printed.startswith(stored) else "not the beginning of what was printed"
+                )
+            elif own:
                 wrong = _incomplete(asked.work, printed, stored, end, sums)
             else:
                 sums["ended early"] += len(printed) - len(stored)

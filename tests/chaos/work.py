@@ -44,6 +44,8 @@ class Work:
     cancel_after_s: float | None = None
     posts: int = 1
     follow: bool = False
+    wait_s: float = 0.0  # the answer may be the result
+    release_after_s: float | None = None  # held until then
 
     @property
     def body(self) -> dict[str, Any]:
@@ -56,6 +58,8 @@ class Work:
         }
         if self.output_limit is not None:
             body["output_limit_bytes"] = self.output_limit
+        if self.release_after_s is not None:
+            body["hold"] = True
         if self.stdin:
             body["stdin_base64"] = base64.b64encode(self.stdin).decode()
         return body
@@ -87,6 +91,7 @@ class Drawer:
             agents=tuple(draw.sample(self._names, min(spread, len(self._names)))),
             posts=draw.choices([1, 2, 3], [6, 2, 1])[0],
             follow=draw.random() < 0.25,
+            wait_s=draw.choice([0.0, 0.0, 0.0, 2.0]),
         )
 
     @property
@@ -143,6 +148,9 @@ class Drawer:
 
     def _expiring(self) -> Work:
         return self._shell("expiring", queue_ttl_s=round(self._random.uniform(0.2, 2.0), 2))
+
+    def _held(self) -> Work:
+        return self._shell("held", release_after_s=self._random.uniform(0.0, 3.0))
 
     def _exit(self) -> Work:
         return self._python("exit", how=f"exit-{self._random.randint(1, 255)}", out=100)
@@ -205,6 +213,7 @@ _KINDS: Final[Sequence[tuple[Callable[[Drawer], Work], int]]] = (
     (Drawer.quick, 6),
     (Drawer._script, 3),
     (Drawer._expiring, 3),
+    (Drawer._held, 1),
     (Drawer._exit, 2),
     (Drawer._signal, 2),
     (Drawer._chatter, 3),
