@@ -145,9 +145,10 @@ class Jobs:
             facts={"targets": job.targets, "runs": len(runs)},
         )
         added = AddJob(job=job, runs=tuple(runs), repeat=repeat, open_runs=most, record=record)
-        outcome, *moves = await self._store.apply(
-            [added, *_refused(runs, refusals, job.created_at)]
-        )
+        with self._sessions.doubts.about(job.id):
+            outcome, *moves = await self._store.apply(
+                [added, *_refused(runs, refusals, job.created_at)]
+            )
         if isinstance(outcome, Repeated):
             return await self._before(outcome.job, same=outcome.same)
         if isinstance(outcome, Full):
@@ -174,7 +175,8 @@ class Jobs:
             for run in held
         ]
         record = Record(at=now, by=by, action="job.released", subject=job)
-        outcomes = await self._store.apply([*changes, *_refused(held, refusals, now), record])
+        with self._sessions.doubts.about(job):
+            outcomes = await self._store.apply([*changes, *_refused(held, refusals, now), record])
         queued = [outcome.run for outcome in outcomes[: len(held)] if isinstance(outcome, Moved)]
         self._sessions.deliver(found, (run for run in queued if run.agent not in refusals))
         self._sessions.hint([job])
@@ -325,12 +327,12 @@ class Jobs:
         if rest and all(self._beyond_cancel(run) for run in rest):
             raise CannotCancel(_BEYOND_CANCEL, job=job)
         now = self._clock.wall()
-        await self._store.apply(
-            [CancelJob(job=job, at=now), Record(at=now, by=by, action="job.cancelled", subject=job)]
-        )
-        for run in await self._runs(job):
-            if not run.state.final:
-                self._sessions.cancel(run)
+        record = Record(at=now, by=by, action="job.cancelled", subject=job)
+        with self._sessions.doubts.about(job):
+            await self._store.apply([CancelJob(job=job, at=now), record])
+            for run in await self._runs(job):
+                if not run.state.final:
+                    self._sessions.cancel(run)
         self._sessions.hint([job])
         return await self._store.job(job) or found
 
@@ -345,7 +347,8 @@ class Jobs:
             raise CannotCancel(_BEYOND_CANCEL, run=run)
         now = self._clock.wall()
         record = Record(at=now, by=by, action="run.cancelled", subject=run)
-        outcome, _ = await self._store.apply([RequestCancel(run=run, at=now), record])
+        with self._sessions.doubts.about(found.job):
+            outcome, _ = await self._store.apply([RequestCancel(run=run, at=now), record])
         if isinstance(outcome, Moved) and not outcome.run.state.final:
             self._sessions.cancel(outcome.run)
         self._sessions.hint([found.job])

@@ -12,6 +12,7 @@ from typing import Final, Self
 
 import structlog
 
+from farhand.controller.doubts import Doubts
 from farhand.controller.enrolment import Admission, Enrolment
 from farhand.controller.paging import pages
 from farhand.controller.session import Session
@@ -85,6 +86,7 @@ class Sessions:
         self._jobs: OrderedDict[JobId, Job] = OrderedDict()
         self._tasks = asyncio.TaskGroup()
         self._noted_at = clock.now()
+        self.doubts = Doubts(self)
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()

@@ -63,6 +63,7 @@ class Sweeper:
         """One round."""
         self._sessions.sweep()
         await self._sessions.note_partings()
+        await self._sessions.doubts.look()
         await self._expire()
         await self._lose()
         await self._sessions.note_liveness()
