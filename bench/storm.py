@@ -156,6 +156,12 @@ def _figures(absence: Absence, count: int, took: Return, seen: Mapping[str, floa
             unit="times",
         ),
         Figure(
+            what=f"changes in one commit meanwhile, {after}",
+            value=seen["store_changes_total"] / max(1.0, seen["store_commits_total"]),
+            unit="",
+            durable=True,
+        ),
+        Figure(
             what=f"an API answer meanwhile, p99, {after}",
             value=quantile(took.answers_ms, 0.99),
             unit="ms",
