@@ -4,60 +4,18 @@ import asyncio
 import os
 import re
 import shutil
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from farhand.agent.catalogue import Catalogue
-from farhand.agent.deepflow.daemon import DeepFlowAgent, DeepFlowSetup
-from farhand.agent.diagnosis import ENTRIES
-from farhand.agent.entry import Entry
-from farhand.agent.link import Address, Dial
-from farhand.agent.namespaces import list_namespaces
-from farhand.agent.process import PosixLauncher
-from farhand.boot.clock import SystemClock
-from farhand.domain.command import Command, Param
 from farhand.domain.deepflow.catalogue import OFFERS
 from farhand.domain.deepflow.messages import Request
 from farhand.domain.deepflow.texts import NOT_FOUND
-from farhand.domain.limits import AGENT_DEFAULTS
 from farhand.testing.deepflow import CommandFailed, FakeDeepFlowServer
-from farhand.wire.grpc import LinkLimits
 from tests.acceptance.plant import alive
+from tests.integration.deepflow.host import KEY, QUICK, running
 from tests.until import until
-
-QUICK = replace(
-    AGENT_DEFAULTS,
-    backoff_first_s=0.01,
-    backoff_cap_s=0.05,
-    kill_grace_s=0.5,
-    drain_s=0.5,
-    stop_s=2.0,
-    deepflow_run_s=20.0,
-)
-_LARGE = "import sys; sys.stdout.buffer.write(bytes(range(256)) * 4096 * 3 + b'end')"
-
-
-def _entry(ident: str, *argv: str, params: tuple[Param, ...] = ()) -> Entry:
-    return Entry(command=Command(ident=ident, params=params), argv=argv)
-
-
-OWN = (
-    _entry("say", "echo", "{word}", params=(Param(name="word", required=True),)),
-    _entry("silent", "true"),
-    _entry("fail", "sh", "-c", "echo out; echo err >&2; exit 3"),
-    _entry("fail-silently", "false"),
-    _entry("kill-itself", "sh", "-c", "echo out; kill -9 $$"),
-    _entry("large", sys.executable, "-c", _LARGE),
-    _entry("sleep", "sleep", "{mark}", params=(Param(name="mark", required=True),)),
-    _entry("missing", "no-such-program-here"),
-    _entry("net", "readlink", "/proc/self/ns/net"),
-)
 
 
 def net_of(pid: int | str) -> str:
@@ -65,36 +23,12 @@ def net_of(pid: int | str) -> str:
     return Path(f"/proc/{pid}/ns/net").readlink().name
 
 
-@asynccontextmanager
-async def running(*ports: int, **changes: Any) -> AsyncIterator[DeepFlowAgent]:
-    """A DeepFlow-mode agent of this host."""
-    setup = DeepFlowSetup(
-        dial=Dial(
-            addresses=tuple(Address("127.0.0.1", port) for port in ports),
-            limits=LinkLimits(queued_bytes_per_call=64 << 20),
-        ),
-        env={"PATH": os.environ["PATH"]},
-        limits=QUICK,
-        launcher=PosixLauncher(),
-        catalogue=Catalogue((*ENTRIES, *OWN)),
-        namespaces=list_namespaces,
-    )
-    agent = DeepFlowAgent(replace(setup, **changes), SystemClock())
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(agent.serve())
-        try:
-            yield agent
-        finally:
-            agent.stop()
-            await task
-
-
 async def test_an_agent_says_at_once_who_it_is_and_is_found_by_it() -> None:
     async with FakeDeepFlowServer() as server, running(server.port) as agent:
         key = await server.agent()
         await until(agent.connected.is_set)
 
-        assert "127.0.0.1-00:00:00:00:00:00" == key
+        assert KEY == key
         sender = server.received[0].sender
         assert sender is not None
         assert ("", "") == (sender.team_id, sender.group_id)
