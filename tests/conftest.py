@@ -1,6 +1,7 @@
 """What every test stands on: no setting of the caller's reaches it, and Hypothesis is steady.
 
-`make flake` explores instead: `--hypothesis-profile=explore` draws new examples each time.
+`make flake` explores instead: `--hypothesis-profile=explore` draws new examples each time. With
+`--hypothesis-profile=deep --timeout=0` the model (tests/model) draws a hundred times as many.
 """
 
 import os
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 # No deadline: a crowded machine is no failure. The same examples each time: neither is luck.
 settings.register_profile("steady", deadline=None, database=None, derandomize=True)
 settings.register_profile("explore", deadline=None, database=None, print_blob=True)
+settings.register_profile("deep", parent=settings.get_profile("explore"), max_examples=10_000)
 settings.load_profile("steady")
 
 

@@ -22,6 +22,7 @@ def main() -> int:
     options.add_argument("--seed", type=int, help="of the first round; drawn if it is not given")
     options.add_argument("--rounds", type=int, default=1)
     options.add_argument("--seconds", type=float, default=45.0, help="of faults, in each round")
+    options.add_argument("--pace", type=float, default=1.0, help="2 is twice as fast")
     options.add_argument("--agents", type=int, default=3)
     options.add_argument("--people", type=int, default=3)
     options.add_argument("--disk", default="", help="tmpfs, tmpfs-user or rlimit; the best if none")
@@ -38,6 +39,7 @@ def main() -> int:
         plan = Plan(
             seed=seed,
             for_s=given.seconds,
+            pace=given.pace,
             agents=given.agents,
             people=given.people,
             disk=given.disk,

@@ -38,6 +38,7 @@ AGENTS_OWN: Final = frozenset(
     kind for kind in Kind if kind.startswith(("agent ", "agent's", "link"))
 )
 MOMENTS: Final = frozenset({Kind.LINK_CUT, Kind.LINK_HALF_OPEN, Kind.PEOPLE_CUT})
+CUT_OFF: Final = "cut off before"  # so that what ended last is known to the agent alone
 WAYS: Final = ("both", "both", "up", "down")
 
 
@@ -86,7 +87,8 @@ def _one(drawer: random.Random, kind: Kind, agents: Sequence[str], pace: float) 
         case Kind.LINK_CUT | Kind.PEOPLE_CUT:
             how = drawer.choice(["reset", "fin", f"after {drawer.randint(1, 3000)} bytes"])
         case Kind.CONTROLLER_KILLED | Kind.AGENT_KILLED:
-            how = drawer.choice(["", "", f"again after {drawer.uniform(0.02, 1.0):.2f} s"])
+            again = f"again after {drawer.uniform(0.02, 1.0):.2f} s"
+            how = drawer.choice(["", again, "" if kind is Kind.CONTROLLER_KILLED else CUT_OFF])
         case Kind.CONTROLLER_DISK_FULL | Kind.AGENT_DISK_FULL:
             how = drawer.choice(["", "", "killed meanwhile"])
         case Kind.LINK_HALF_OPEN:

@@ -24,11 +24,12 @@ from farhand.testing.proxy import (
     Way,
 )
 from tests.chaos.estate import CONTROLLER, STOP_S, Estate, Member, tail, until
-from tests.chaos.faults import Fault, Kind
+from tests.chaos.faults import CUT_OFF, Fault, Kind
 from tests.chaos.people import Auditor, People
 
 RECOVERY_S: Final = 60.0
 LOOK_S: Final = 0.05
+CUT_OFF_S: Final = 0.5
 HELLO_BYTES: Final = 8 * 1024  # more than a Hello, less than is taken of a stranger
 WELCOME_BYTES: Final = 100  # less than what is answered to a Hello that is let in
 _STALLS: Final = {
@@ -114,6 +115,16 @@ class Inflicter:
 
     async def _kill(self, fault: Fault) -> None:
         member = self._member(fault)
+        if fault.how == CUT_OFF:
+            link = self.estate.links[fault.target]
+            async with self._locks[f"link {fault.target}"]:
+                link.faults = Faults(refuse=True)
+                link.cut()
+                await asyncio.sleep(CUT_OFF_S + fault.for_s)
+                await member.end(signal.SIGKILL)
+                link.faults = NO_FAULTS
+            member.start()
+            return
         await member.end(signal.SIGKILL)
         await asyncio.sleep(fault.for_s)
         member.start()

@@ -24,8 +24,11 @@ places = st.integers(0, 5)  # in whatever list there is, from its end
 yes_or_no = st.booleans()
 sizes = st.sampled_from([0, 1, 7, 30, 100, 300])
 streams = st.sampled_from(StreamName)
-often = st.sampled_from([True, True, True, False])
-ACTS = ["submit", "print", "end", "cancel", "cut", "half cut", "kill agents", "kill controller", ""]
+thens = st.sampled_from(["", "mend", "mend", "rest"])
+ACTS = [
+    *("submit", "submit", "print", "end", "cancel", "hang up", ""),
+    *("cut", "half cut", "kill agents", "kill controller"),
+]
 bad_moods = st.sampled_from([mood for mood in Mood if mood is not Mood.GOOD])
 acts = st.tuples(*[st.sampled_from(ACTS)] * 3)
 specs = st.builds(
@@ -76,6 +79,8 @@ class Machine(RuleBasedStateMachine):
             case "half cut":
                 for wire in world.network.live:
                     wire.cut(told=(True, False), flying=(False, True))
+            case "hang up":
+                world.hang_up()
             case "kill agents":
                 for host in world.hosts:
                     world.kill_agent(host.which, processes=True, told=True, flying=True)
@@ -86,54 +91,59 @@ class Machine(RuleBasedStateMachine):
             case _:
                 pass
 
-    @rule(writing=bad_moods, acts=acts, size=sizes, mend=often)
-    def while_not_written(
-        self, writing: Mood, acts: tuple[str, str, str], size: int, mend: bool
-    ) -> None:
-        self._while_not_written(writing, acts, size, mend)
+    def _after(self, then: str) -> None:
+        if then == "mend":
+            self.mend_store(1.0)
+        elif then == "rest":
+            self.rest()
 
-    @rule(writing=bad_moods, acts=acts, size=sizes, mend=often)
+    @rule(writing=bad_moods, acts=acts, size=sizes, then=thens)
+    def while_not_written(
+        self, writing: Mood, acts: tuple[str, str, str], size: int, then: str
+    ) -> None:
+        self._while_not_written(writing, acts, size, then)
+
+    @rule(writing=bad_moods, acts=acts, size=sizes, then=thens)
     def while_runs_are_not_written(
-        self, writing: Mood, acts: tuple[str, str, str], size: int, mend: bool
+        self, writing: Mood, acts: tuple[str, str, str], size: int, then: str
     ) -> None:
         self.world.vault.spared = (AddJob, OpenSession, CancelJob, RequestCancel)
-        self._while_not_written(writing, acts, size, mend)
+        self._while_not_written(writing, acts, size, then)
 
     def _while_not_written(
-        self, writing: Mood, acts: tuple[str, str, str], size: int, mend: bool
+        self, writing: Mood, acts: tuple[str, str, str], size: int, then: str
     ) -> None:
         self.world.vault.writing = writing
         for act in acts:
             self.do(act, size)
             self.world.settle()
-        if mend:
-            self.mend_store(1.0)
+        self._after(then)
 
-    @rule(acts=acts, size=sizes, mend=often)
-    def while_read_late(self, acts: tuple[str, str, str], size: int, mend: bool) -> None:
+    @rule(acts=acts, size=sizes, then=thens)
+    def while_read_late(self, acts: tuple[str, str, str], size: int, then: str) -> None:
         self.world.vault.reading = Mood.MUTE
         for act in acts:
             self.do(act, size)
             self.world.settle()
-        if mend:
-            self.mend_store(0.0)
+        self._after(then)
 
-    @rule(acts=acts, size=sizes, disk=yes_or_no, mend=often)
+    @rule(acts=acts, size=sizes, disk=yes_or_no, then=thens)
     def while_hosts_are_slow(
-        self, acts: tuple[str, str, str], size: int, disk: bool, mend: bool
+        self, acts: tuple[str, str, str], size: int, disk: bool, then: str
     ) -> None:
         for host in self.world.hosts:
             self.slow_host(host.which, disk, True)
         for act in acts:
             self.do(act, size)
             self.world.settle()
-        if mend:
+        if then == "mend":
             for host in self.world.hosts:
                 self.slow_host(host.which, disk, False)
+        self._after(then)
 
-    @rule(acts=acts, size=sizes, ends=st.sampled_from([(0,), (1,), (0, 1)]), mend=often)
+    @rule(acts=acts, size=sizes, ends=st.sampled_from([(0,), (1,), (0, 1)]), then=thens)
     def while_nothing_arrives(
-        self, acts: tuple[str, str, str], size: int, ends: tuple[int, ...], mend: bool
+        self, acts: tuple[str, str, str], size: int, ends: tuple[int, ...], then: str
     ) -> None:
         held = [wire.ends[end] for wire in self.world.network.live for end in ends]
         for end in held:
@@ -141,10 +151,11 @@ class Machine(RuleBasedStateMachine):
         for act in acts:
             self.do(act, size)
             self.world.settle()
-        if mend:
+        if then == "mend":
             for end in held:
                 end.release()
             self.world.settle()
+        self._after(then)
 
     @rule(acts=acts, size=sizes, rounds=st.integers(0, 12))
     def in_a_hurry(self, acts: tuple[str, str, str], size: int, rounds: int) -> None:
@@ -407,9 +418,15 @@ class SqliteMachine(Machine):
     sqlite = True
 
 
+def _settings(examples: int, steps: int) -> settings:
+    """So many examples, and a hundred times as many under the profile `deep`."""
+    factor = max(1, settings().max_examples // 100)
+    return settings(max_examples=examples * factor, stateful_step_count=steps)
+
+
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=40, stateful_step_count=40)
+TestMachine.settings = _settings(20, 25)
 TestLooseMachine = LooseMachine.TestCase
-TestLooseMachine.settings = settings(max_examples=20, stateful_step_count=40)
+TestLooseMachine.settings = _settings(10, 25)
 TestSqliteMachine = SqliteMachine.TestCase
-TestSqliteMachine.settings = settings(max_examples=5, stateful_step_count=30)
+TestSqliteMachine.settings = _settings(3, 20)

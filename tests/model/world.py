@@ -275,6 +275,11 @@ class World:
         """Somebody asks an agent for its catalogue."""
         self.people(lambda tenant: tenant.agents.commands(self.ids[which]))
 
+    def hang_up(self) -> None:
+        """Whoever waits for an answer waits no longer."""
+        for life, asked in self._asked:
+            life.soon(asked.cancel)
+
     def jump(self, seconds: float) -> None:
         """Somebody sets the clock on the wall; keys may end by it."""
         self.clock.jump(seconds)
@@ -352,6 +357,8 @@ class World:
     def _check_wishes(self) -> None:
         """Everybody has had the time to do as he was told."""
         now = self.loop.time()
+        for known in self.vault.known.values():
+            assert known.run.state is not RunState.QUEUED, "a queued run waits for no reason"
         for host in self.hosts:
             for run, puppet in host.puppets.items():
                 known = self.vault.known[run]
@@ -453,6 +460,8 @@ class _Ear(logging.Handler):
 
 def _excuse(task: asyncio.Task[Any]) -> None:
     """What people may be told."""
+    if task.cancelled():
+        return
     error = task.exception()
     if error is not None:
         allowed = (Unavailable, NotFound, NoTargets, IdempotencyConflict, AgentGone)
