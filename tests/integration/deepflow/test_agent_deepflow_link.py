@@ -295,4 +295,4 @@ async def test_a_process_serves_a_server_and_leaves_nothing_when_it_is_stopped(
         assert f"connected to 127.0.0.1:{server.port} as {KEY}" in told.decode()
         assert "without TLS nothing proves" in told.decode()
         assert [] == alive("71.4012")
-        assert ["commands.toml"] == os.listdir(tmp_path)
+        assert ["commands.toml"] == await asyncio.to_thread(os.listdir, tmp_path)
