@@ -6,7 +6,7 @@ Every implementation of a seam passes that seam's suite in tests/contract/. A si
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from farhand.domain.agent import Agent, Identity, Liveness
 from farhand.domain.ids import AgentId, JobId, OrgId, RunId
@@ -16,6 +16,28 @@ from farhand.domain.output import Chunk, StreamEnd, StreamName
 from farhand.domain.run import Run, RunState, Usage, Why
 
 T = TypeVar("T")
+
+
+class Document(Protocol):
+    """A small thing that an operator keeps, or that the controller drives to its end.
+
+    A frozen dataclass of plain values and dataclasses; a field that is added needs a default.
+    *due_at* is the wall-clock second at which somebody must look at it, None for never.
+    """
+
+    KIND: ClassVar[str]
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def due_at(self) -> float | None: ...
+
+
+D = TypeVar("D", bound=Document)
 
 # --- Store: changes and their outcomes ----------------------------------------------------
 
@@ -46,7 +68,7 @@ class AddJob:
     """Write a job and all its runs. Outcome: `Added`, or `Repeated` when *repeat* is known.
 
     With *open_runs* it is `Full`, and nothing is written, when the org would have more open runs
-    than that. *record* is written if the job is.
+    than that. *record* and *documents* are written if the job is.
     """
 
     job: Job
@@ -54,6 +76,48 @@ class AddJob:
     repeat: Repeat | None = None
     open_runs: int | None = None
     record: Record | None = None
+    documents: tuple[Document, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddRuns:
+    """Write more runs of a job that is rolling; those that are there already stay as they are.
+
+    Each has its event. Outcome: `Added`, or `Lost` when the job is not rolling, or is cancelled.
+    """
+
+    job: JobId
+    runs: tuple[Run, ...]
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndRollout:
+    """No more runs begin: the job ends when the last open run of it comes to rest, or now.
+
+    Outcome: `Done`, or `Lost` when the job is not rolling.
+    """
+
+    job: JobId
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write a document, if the stored one still has its version; 0 means that there is none.
+
+    It is stored with the next version. Outcome: `Done`, or `Lost` when somebody was faster.
+    """
+
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Delete a document. Outcome: `Done`, or `Lost` when there is none."""
+
+    kind: type[Document]
+    id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +288,10 @@ Change = (
     | Record
     | Prune
     | ClampTimes
+    | AddRuns
+    | EndRollout
+    | Put
+    | Drop
 )
 
 
@@ -404,7 +472,7 @@ class Store(Protocol):
         ...
 
     async def waiting(self, job: JobId) -> int | None:
-        """How many of the job's runs are neither final nor lost; None without such a job."""
+        """What is left of the job, as `Job.open` counts it; None without such a job."""
         ...
 
     async def jobs(self, *, cursor: str | None = None, limit: int = 100) -> Page[Job]:
@@ -451,6 +519,18 @@ class Store(Protocol):
 
     async def audit(self, *, cursor: str | None = None, limit: int = 100) -> Page[Record]:
         """Newest first."""
+        ...
+
+    async def document(self, kind: type[D], id_: str) -> D | None: ...
+
+    async def documents(
+        self, kind: type[D], *, cursor: str | None = None, limit: int = 100
+    ) -> Page[D]:
+        """By id."""
+        ...
+
+    async def documents_due(self, kind: type[D], now: float, *, limit: int = 100) -> Sequence[D]:
+        """Those due at *now* or before, the longest due first."""
         ...
 
 

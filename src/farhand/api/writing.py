@@ -6,7 +6,6 @@ Decides nothing and reads nothing; what an answer needs is handed in.
 import base64
 import codecs
 import json
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal, TypeVar, overload
@@ -35,7 +34,7 @@ from farhand.api.shapes import (
 from farhand.domain.agent import Agent
 from farhand.domain.command import Command
 from farhand.domain.ids import RunId
-from farhand.domain.job import Argv, CommandCall, Job, Script, What
+from farhand.domain.job import Argv, CommandCall, Job, Script, What, command_line
 from farhand.domain.messages import Namespace
 from farhand.domain.output import StreamEnd, StreamName
 from farhand.domain.run import Run, Usage
@@ -73,16 +72,6 @@ def _short(text: str) -> str:
     return line if len(line) <= SUMMARY_CHARS else f"{line[: SUMMARY_CHARS - 1]}…"
 
 
-def _summary(what: What) -> str:
-    match what:
-        case Argv(argv):
-            return _short(shlex.join(argv[:SUMMARY_CHARS]))
-        case Script(text):
-            return _short(text)
-        case CommandCall(ident, params):
-            return _short(" ".join([ident, *(f"{name}={value}" for name, value in params.items())]))
-
-
 def _what(what: What) -> ArgvShape | ScriptShape | CommandCallShape:
     match what:
         case Argv(argv):
@@ -106,7 +95,7 @@ def job_brief(job: Job) -> JobBrief:
         "by": job.by,
         "created_at": time(job.created_at),
         "targets": _short(job.targets),
-        "summary": _summary(job.spec.what),
+        "summary": _short(command_line(job.spec.what)),
         "counts": {state: number for state, number in job.counts.items() if number},
         "cancel_requested": job.cancel_requested,
     }

@@ -4,6 +4,7 @@ A job is checked when it is made: a JobSpec that exists can be run, as far as a 
 """
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -90,6 +91,17 @@ class JobSpec:
     keep_children: bool = False  # leave what the leader left behind
 
 
+def command_line(what: What) -> str:
+    """What is run, as a person would write it: for lists and for searching."""
+    match what:
+        case Argv(argv):
+            return shlex.join(argv)
+        case Script(text):
+            return text
+        case CommandCall(ident, params):
+            return " ".join([ident, *(f"{name}={value}" for name, value in params.items())])
+
+
 @dataclass(frozen=True, slots=True)
 class AllAgents:
     """Every agent of the org that may take runs."""
@@ -110,7 +122,9 @@ class Job:
     """A job as it was accepted. *by* names the caller; times are wall-clock seconds.
 
     *counts* tells how many of its runs are in each state; *open* how many somebody still waits
-    for. *targets* is the text of what was asked.
+    for. *targets* is the text of what was asked. While it is *rolling*, more runs may begin:
+    it is waited for, whatever its runs do. *rerun_of* is the job that it repeats, *schedule* the
+    id of what made it.
     """
 
     id: JobId
@@ -120,11 +134,14 @@ class Job:
     created_at: float
     cancel_requested: bool = False
     counts: Mapping[RunState, int] = field(default_factory=dict)
+    rolling: bool = False
+    rerun_of: JobId | None = None
+    schedule: str | None = None
 
     @property
     def open(self) -> int:
-        """How many runs are neither final nor lost."""
-        return sum(n for state, n in self.counts.items() if not state.resting)
+        """How many runs are neither final nor lost; one more while it is rolling."""
+        return self.rolling + sum(n for state, n in self.counts.items() if not state.resting)
 
 
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

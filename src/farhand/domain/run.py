@@ -132,7 +132,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One command on one agent. Times are wall-clock seconds of the controller."""
+    """One command on one agent. Times are wall-clock seconds of the controller.
+
+    *retry_of* is the run before, on the same agent, which failed.
+    """
 
     id: RunId
     job: JobId
@@ -154,6 +157,8 @@ class Run:
     duration_s: float | None = None
     usage: Usage | None = None
     streams: Mapping[StreamName, StreamEnd] = field(default_factory=dict)
+    wave: int = 0  # of its job, from 0
+    retry_of: RunId | None = None
 
     def moved_to(self, state: RunState, **changes: Any) -> "Run":
         """Return the run in *state*; raise IllegalTransition where the table has no such step."""

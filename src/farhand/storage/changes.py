@@ -15,13 +15,17 @@ from farhand.domain.run import NEXT, Run, RunState, Why
 from farhand.ports import (
     Added,
     AddJob,
+    AddRuns,
     Append,
     CancelJob,
     Change,
     Clamped,
     ClampTimes,
+    Document,
     Done,
+    Drop,
     EditAgent,
+    EndRollout,
     Event,
     Fenced,
     Full,
@@ -36,6 +40,7 @@ from farhand.ports import (
     Outcome,
     Prune,
     Pruned,
+    Put,
     Record,
     RemoveAgent,
     Repeat,
@@ -57,11 +62,17 @@ class Tally:
     counts: dict[RunState, int]
     seq: int = 0
     cancel_requested: bool = False
+    rolling: bool = False
 
     @property
     def open(self) -> int:
         """How many runs are neither final nor lost."""
         return sum(n for state, n in self.counts.items() if state not in RESTING)
+
+    @property
+    def left(self) -> int:
+        """What somebody waits for: open runs, and those that a rollout may still begin."""
+        return self.open + self.rolling
 
 
 class Ledger(Protocol):
@@ -76,6 +87,8 @@ class Ledger(Protocol):
     def put_tally(self, job: JobId, tally: Tally) -> None: ...
 
     def add_job(self, job: Job, runs: Sequence[Run], tally: Tally) -> None: ...
+
+    def add_runs(self, job: JobId, runs: Sequence[Run]) -> None: ...
 
     def repeat(self, by: str, key: str) -> tuple[Repeat, JobId] | None: ...
 
@@ -108,6 +121,14 @@ class Ledger(Protocol):
     def add_record(self, record: Record) -> None: ...
 
     def prune(self, prune: Prune) -> int: ...
+
+    def document_version(self, kind: type[Document], id_: str) -> int:
+        """0 when there is none."""
+        ...
+
+    def put_document(self, document: Document, version: int) -> None: ...
+
+    def drop_document(self, kind: type[Document], id_: str) -> None: ...
 
     def clamp(self, at: float) -> tuple[int, int]:
         """Carry out ClampTimes; return how many agents and runs it changed."""
@@ -146,6 +167,17 @@ def carry_out(change: Change, ledger: Ledger) -> Outcome:
             return Pruned(ledger.prune(change))
         case ClampTimes():
             return Clamped(*ledger.clamp(change.at))
+        case AddRuns():
+            return _add_runs(change, ledger)
+        case EndRollout():
+            return _end_rollout(change, ledger)
+        case Put():
+            return _put(change.document, ledger)
+        case Drop():
+            if ledger.document_version(change.kind, change.id) == 0:
+                return Lost()
+            ledger.drop_document(change.kind, change.id)
+            return Done()
         case _:
             assert_never(change)
 
@@ -161,7 +193,7 @@ def _add_job(change: AddJob, ledger: Ledger) -> Outcome:
         known = ledger.repeat(repeat.by, repeat.key)
         if known is not None and known[0].until > job.created_at:
             return Repeated(known[1], same=known[0].digest == repeat.digest)
-    tally = Tally({}, cancel_requested=job.cancel_requested)
+    tally = Tally({}, cancel_requested=job.cancel_requested, rolling=job.rolling)
     for run in change.runs:
         tally.counts[run.state] = tally.counts.get(run.state, 0) + 1
     if change.open_runs is not None:
@@ -173,9 +205,35 @@ def _add_job(change: AddJob, ledger: Ledger) -> Outcome:
         ledger.put_repeat(repeat, job.id)
     if change.record is not None:
         ledger.add_record(change.record)
-    if tally.open == 0:
+    for document in change.documents:
+        _put(document, ledger)
+    if tally.left == 0:
         _write_event(Event(seq=1, kind="end", at=job.created_at), job.id, tally, ledger)
     return Added()
+
+
+def _add_runs(change: AddRuns, ledger: Ledger) -> Outcome:
+    tally = ledger.tally(change.job)
+    if tally is None or not tally.rolling or tally.cancel_requested:
+        return Lost()
+    fresh = [run for run in change.runs if ledger.run(run.id) is None]
+    ledger.add_runs(change.job, fresh)
+    for run in fresh:
+        tally.counts[run.state] = tally.counts.get(run.state, 0) + 1
+        told = Event(seq=tally.seq + 1, kind="run", at=change.at, run_id=run.id, run=run)
+        _write_event(told, change.job, tally, ledger)
+    return Added()
+
+
+def _end_rollout(change: EndRollout, ledger: Ledger) -> Outcome:
+    tally = ledger.tally(change.job)
+    if tally is None or not tally.rolling:
+        return Lost()
+    tally.rolling = False
+    ledger.put_tally(change.job, tally)
+    if tally.left == 0:
+        _write_event(Event(seq=tally.seq + 1, kind="end", at=change.at), change.job, tally, ledger)
+    return Done()
 
 
 def _cancel_job(change: CancelJob, ledger: Ledger) -> Outcome:
@@ -245,7 +303,7 @@ def _moved(run: Run, to: RunState, at: float, fields: Mapping[str, Any], ledger:
     tally.counts[to] = tally.counts.get(to, 0) + 1
     told = Event(seq=tally.seq + 1, kind="run", at=at, run_id=run.id, run=moved)
     _write_event(told, run.job, tally, ledger)
-    if to in RESTING and run.state not in RESTING and tally.open == 0:
+    if to in RESTING and run.state not in RESTING and tally.left == 0:
         _write_event(Event(seq=tally.seq + 1, kind="end", at=at), run.job, tally, ledger)
     return moved
 
@@ -379,4 +437,14 @@ def _remove_agent(change: RemoveAgent, ledger: Ledger) -> Outcome:
         rest = RunState.CANCELLED if run.state in WAITING else RunState.LOST
         _moved(run, rest, change.at, {"why": Why.AGENT_REMOVED}, ledger)
     ledger.drop_agent(change.agent)
+    return Done()
+
+
+# --- documents ----------------------------------------------------------------------------
+
+
+def _put(document: Document, ledger: Ledger) -> Outcome:
+    if ledger.document_version(type(document), document.id) != document.version:
+        return Lost()
+    ledger.put_document(document, document.version + 1)
     return Done()

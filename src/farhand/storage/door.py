@@ -11,11 +11,12 @@ from typing import Final
 from farhand.domain.job import Argv, CommandCall, Script, What
 from farhand.domain.limits import MIB
 from farhand.errors import Overloaded
-from farhand.ports import AddJob, Append, Outcome
+from farhand.ports import AddJob, AddRuns, Append, Outcome, Put
 from farhand.storage.writer import Call
 
 QUEUE_CHANGES: Final = 20_000
 QUEUE_BYTES: Final = 64 * MIB
+DOCUMENT_BYTES: Final = 64 * 1024  # a large one; it is written out later
 
 
 class Door:
@@ -109,6 +110,10 @@ def _size_of(call: Call) -> int:
             case AddJob():
                 spec = change.job.spec
                 size += 2048 + len(spec.stdin) + _length(spec.what) + 1024 * len(change.runs)
+            case AddRuns():
+                size += 512 + 1024 * len(change.runs)
+            case Put():
+                size += DOCUMENT_BYTES
             case _:
                 size += 512
     return size

@@ -14,11 +14,13 @@ from farhand.domain.ids import AgentId, JobId, RunId
 from farhand.domain.job import Job
 from farhand.domain.output import StreamName
 from farhand.domain.run import Run, RunState
-from farhand.ports import Event, Prune, Record, Repeat
+from farhand.ports import Document, Event, Prune, Record, Repeat
 from farhand.storage import statements as sql
 from farhand.storage.changes import OPEN, Tally
+from farhand.storage.documents import body_of
 from farhand.storage.files import OutputFiles
 from farhand.storage.rows import (
+    RUN_COLUMNS,
     Row,
     Values,
     agent_of,
@@ -140,6 +142,13 @@ class SqlLedger:
         if self._open is not None:
             self._open += tally.open
 
+    def add_runs(self, job: JobId, runs: Sequence[Run]) -> None:
+        n = self._jobs[job].n
+        self._db.executemany(sql.ADD_RUN, ({"job_n": n, **run_values(run)} for run in runs))
+        self.moved.update(run.state for run in runs)
+        if self._open is not None:
+            self._open += sum(run.state in OPEN for run in runs)
+
     def repeat(self, by: str, key: str) -> tuple[Repeat, JobId] | None:
         found = self._one(sql.REPEAT, {"caller": by, "key": key})
         if found is None:
@@ -240,6 +249,20 @@ class SqlLedger:
         self._moved_agents.pop(agent, None)
         self._epochs[agent] = None
 
+    # --- documents
+
+    def document_version(self, kind: type[Document], id_: str) -> int:
+        found = self._one(sql.DOCUMENT_VERSION, {"kind": kind.KIND, "id": id_})
+        return int(found[0]) if found else 0
+
+    def put_document(self, document: Document, version: int) -> None:
+        values = {"kind": document.KIND, "id": document.id, "version": version}
+        values |= {"due_at": document.due_at, "body": body_of(document)}
+        self._db.execute(sql.PUT_DOCUMENT, values)
+
+    def drop_document(self, kind: type[Document], id_: str) -> None:
+        self._db.execute(sql.DROP_DOCUMENT, {"kind": kind.KIND, "id": id_})
+
     # --- the rest
 
     def add_record(self, record: Record) -> None:
@@ -252,7 +275,7 @@ class SqlLedger:
         ).fetchall()
         jobs = runs = 0
         for n, counts in old:
-            runs += sum(tally_of((n, counts, 0, False)).counts.values())
+            runs += sum(tally_of((n, counts, 0, False, False)).counts.values())
             if jobs and runs > _PRUNED_RUNS:
                 break  # the next Prune takes it
             self._doom_files(n)
@@ -283,7 +306,7 @@ class SqlLedger:
 
 
 def _run_row(row: Row) -> _RunRow:
-    n, stdout, stderr = row[20:]
+    n, stdout, stderr = row[len(RUN_COLUMNS) :]
     return _RunRow(n, run_of(row), {StreamName.STDOUT: stdout, StreamName.STDERR: stderr})
 
 

@@ -16,6 +16,8 @@ from farhand.domain.run import Run, RunState
 from farhand.ports import (
     Change,
     Credential,
+    D,
+    Document,
     Event,
     Outcome,
     Page,
@@ -26,6 +28,7 @@ from farhand.ports import (
 )
 from farhand.storage.changes import OPEN, Tally, carry_out
 from farhand.storage.cursors import cursor_of, listing_of, number_of, place_of
+from farhand.storage.documents import body_of, document_of
 
 T = TypeVar("T")
 
@@ -47,7 +50,23 @@ class _JobRow:
 
     def told(self) -> Job:
         counts = {state: n for state, n in self.tally.counts.items() if n}
-        return replace(self.job, counts=counts, cancel_requested=self.tally.cancel_requested)
+        tally = self.tally
+        return replace(
+            self.job,
+            counts=counts,
+            cancel_requested=tally.cancel_requested,
+            rolling=tally.rolling,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _DocumentRow:
+    version: int
+    due_at: float | None
+    body: str
+
+    def told(self, kind: type[D]) -> D:
+        return document_of(kind, self.version, self.body)
 
 
 class _Rows:
@@ -62,6 +81,7 @@ class _Rows:
         self.agents: dict[AgentId, Agent] = {}
         self.repeats: dict[tuple[str, str], tuple[Repeat, JobId]] = {}
         self.records: list[Record] = []
+        self.documents: dict[tuple[str, str], _DocumentRow] = {}
 
     def tally(self, job: JobId) -> Tally | None:
         row = self.jobs.get(job)
@@ -78,6 +98,14 @@ class _Rows:
             self.runs[run.id] = _RunRow(self.made, run)
             self.runs_of.setdefault(run.agent, {})[run.id] = None
         self.open += tally.open
+
+    def add_runs(self, job: JobId, runs: Sequence[Run]) -> None:
+        for run in runs:
+            self.made += 1
+            self.runs[run.id] = _RunRow(self.made, run)
+            self.runs_of.setdefault(run.agent, {})[run.id] = None
+            self.jobs[job].runs.append(run.id)
+            self.open += run.state in OPEN
 
     def repeat(self, by: str, key: str) -> tuple[Repeat, JobId] | None:
         return self.repeats.get((by, key))
@@ -136,7 +164,7 @@ class _Rows:
         resting = [
             row
             for row in self.jobs.values()
-            if row.job.created_at < prune.before and row.tally.open == 0
+            if row.job.created_at < prune.before and row.tally.left == 0
         ]
         old = sorted(resting, key=lambda row: row.job.created_at)[: prune.limit]
         for row in old:
@@ -150,6 +178,17 @@ class _Rows:
         }
         self.records = [record for record in self.records if record.at >= prune.audit_before]
         return len(old)
+
+    def document_version(self, kind: type[Document], id_: str) -> int:
+        row = self.documents.get((kind.KIND, id_))
+        return row.version if row else 0
+
+    def put_document(self, document: Document, version: int) -> None:
+        row = _DocumentRow(version, document.due_at, body_of(document))
+        self.documents[document.KIND, document.id] = row
+
+    def drop_document(self, kind: type[Document], id_: str) -> None:
+        del self.documents[kind.KIND, id_]
 
     def clamp(self, at: float) -> tuple[int, int]:
         ahead = [agent for agent in self.agents.values() if agent.last_seen_at > at]
@@ -211,7 +250,7 @@ class MemoryStore:
 
     async def waiting(self, job: JobId) -> int | None:
         row = self._rows.jobs.get(job)
-        return row.tally.open if row else None
+        return row.tally.left if row else None
 
     async def jobs(self, *, cursor: str | None = None, limit: int = 100) -> Page[Job]:
         before = number_of("jobs", cursor) if cursor is not None else self._rows.made + 1
@@ -290,6 +329,27 @@ class MemoryStore:
         before = number_of("audit", cursor) if cursor is not None else len(records)
         rows = ((n, records[n]) for n in range(before - 1, -1, -1))
         return _page("audit", rows, limit)
+
+    async def document(self, kind: type[D], id_: str) -> D | None:
+        row = self._rows.documents.get((kind.KIND, id_))
+        return row.told(kind) if row else None
+
+    async def documents(
+        self, kind: type[D], *, cursor: str | None = None, limit: int = 100
+    ) -> Page[D]:
+        after = "" if cursor is None else place_of(kind.KIND, cursor)
+        rows = self._rows.documents
+        ids = sorted(id_ for of, id_ in rows if of == kind.KIND and id_ > after)
+        behind = cursor_of(kind.KIND, ids[limit - 1]) if len(ids) > limit else None
+        return Page([rows[kind.KIND, id_].told(kind) for id_ in ids[:limit]], behind)
+
+    async def documents_due(self, kind: type[D], now: float, *, limit: int = 100) -> Sequence[D]:
+        due = [
+            (row.due_at, id_, row)
+            for (of, id_), row in self._rows.documents.items()
+            if of == kind.KIND and row.due_at is not None and row.due_at <= now
+        ]
+        return [row.told(kind) for _, _, row in sorted(due, key=lambda it: it[:2])[:limit]]
 
 
 class MemoryControl:

@@ -10,7 +10,16 @@ from typing import Any, Final
 
 from farhand.domain.agent import Agent, Identity, Liveness
 from farhand.domain.ids import AgentId, JobId, RunId
-from farhand.domain.job import Argv, CommandCall, Job, JobSpec, NamespaceKind, NamespacesOf, Script
+from farhand.domain.job import (
+    Argv,
+    CommandCall,
+    Job,
+    JobSpec,
+    NamespaceKind,
+    NamespacesOf,
+    Script,
+    command_line,
+)
 from farhand.domain.limits import DEFAULTS
 from farhand.domain.output import StreamEnd, StreamName
 from farhand.domain.run import Run, RunState, Usage, Why
@@ -27,7 +36,7 @@ _dumps: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).enco
 RUN_COLUMNS: Final = (
     *("id", "job_id", "agent_id", "agent_name", "state", "why", "message", "exit_code"),
     *("signal", "pid", "cancel_requested", "created_at", "queue_until", "timeout_s"),
-    *("sent_at", "started_at", "ended_at", "duration_s", "usage", "streams"),
+    *("sent_at", "started_at", "ended_at", "duration_s", "usage", "streams", "wave", "retry_of"),
 )
 
 
@@ -54,6 +63,8 @@ def run_values(run: Run) -> Values:
         "duration_s": run.duration_s,
         "usage": None if run.usage is None else _dumps(_usage_told(run.usage)),
         "streams": _dumps(_streams_told(run.streams)) if run.streams else None,
+        "wave": run.wave,
+        "retry_of": run.retry_of,
     }
 
 
@@ -81,6 +92,8 @@ def run_of(row: Row) -> Run:
         duration_s=row[17],
         usage=None if usage is None else Usage(**json.loads(usage)),
         streams={} if streams is None else _streams_of(json.loads(streams)),
+        wave=row[20] or 0,  # an event of an older version does not tell it
+        retry_of=row[21],
     )
 
 
@@ -159,8 +172,10 @@ def event_of(row: Row) -> Event:
 
 JOB_COLUMNS: Final = (
     *("id", "spec", "stdin", "targets", "caller", "created_at", "cancel_requested", "counts"),
+    *("rolling", "rerun_of", "schedule"),
 )
-TALLY_COLUMNS: Final = ("n", "counts", "last_seq", "cancel_requested")
+TALLY_COLUMNS: Final = ("n", "counts", "last_seq", "cancel_requested", "rolling")
+SEARCHED_CHARS: Final = 4096  # of a command
 
 
 def job_values(job: Job, tally: Tally) -> Values:
@@ -172,6 +187,9 @@ def job_values(job: Job, tally: Tally) -> Values:
         "targets": job.targets,
         "caller": job.by,
         "created_at": job.created_at,
+        "rerun_of": job.rerun_of,
+        "schedule": job.schedule,
+        "what": command_line(job.spec.what)[:SEARCHED_CHARS],
         **tally_values(tally),
     }
 
@@ -181,8 +199,9 @@ def tally_values(tally: Tally) -> Values:
     return {
         "cancel_requested": tally.cancel_requested,
         "counts": _dumps({state.value: n for state, n in tally.counts.items() if n}),
-        "open_runs": tally.open,
+        "open_runs": tally.left,
         "last_seq": tally.seq,
+        "rolling": tally.rolling,
     }
 
 
@@ -196,12 +215,17 @@ def job_of(row: Row) -> Job:
         created_at=row[5],
         cancel_requested=bool(row[6]),
         counts=_counts_of(row[7]),
+        rolling=bool(row[8]),
+        rerun_of=row[9],
+        schedule=row[10],
     )
 
 
 def tally_of(row: Row) -> Tally:
     """A job's tally from the values of TALLY_COLUMNS."""
-    return Tally(_counts_of(row[1]), seq=row[2], cancel_requested=bool(row[3]))
+    return Tally(
+        _counts_of(row[1]), seq=row[2], cancel_requested=bool(row[3]), rolling=bool(row[4])
+    )
 
 
 def queue_ttl_of(spec: str) -> float:

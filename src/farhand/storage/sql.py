@@ -22,6 +22,7 @@ from farhand.domain.run import Run, RunState
 from farhand.errors import StoreUnavailable
 from farhand.ports import (
     Change,
+    D,
     Durability,
     Event,
     Outcome,
@@ -34,6 +35,7 @@ from farhand.ports import (
 from farhand.storage import statements as sql
 from farhand.storage.cursors import cursor_of, listing_of, number_of, place_of
 from farhand.storage.disk import Disk, sync_directory
+from farhand.storage.documents import document_of
 from farhand.storage.door import Door
 from farhand.storage.files import OutputFiles
 from farhand.storage.migrations import upgrade
@@ -202,6 +204,23 @@ class SqlStore:
     async def audit(self, *, cursor: str | None = None, limit: int = 100) -> Page[Record]:
         place = _LAST if cursor is None else number_of("audit", cursor)
         return await self._page("audit", sql.AUDIT, {"place": place, "limit": limit}, record_of)
+
+    async def document(self, kind: type[D], id_: str) -> D | None:
+        values = {"kind": kind.KIND, "id": id_}
+        return await self._one(sql.DOCUMENT, values, lambda row: document_of(kind, *row[:2]))
+
+    async def documents(
+        self, kind: type[D], *, cursor: str | None = None, limit: int = 100
+    ) -> Page[D]:
+        place = "" if cursor is None else place_of(kind.KIND, cursor)
+        values = {"kind": kind.KIND, "place": place, "limit": limit}
+        return await self._page(
+            kind.KIND, sql.DOCUMENTS, values, lambda row: document_of(kind, *row[:2])
+        )
+
+    async def documents_due(self, kind: type[D], now: float, *, limit: int = 100) -> Sequence[D]:
+        values = {"kind": kind.KIND, "now": now, "limit": limit}
+        return await self._rows(sql.DUE_DOCUMENTS, values, lambda row: document_of(kind, *row[:2]))
 
 
 def _page_of(listing: str, found: Sequence[tuple[T, object]], limit: int) -> Page[T]:

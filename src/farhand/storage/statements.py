@@ -32,7 +32,18 @@ from farhand.storage.rows import (
     RUN_COLUMNS,
     TALLY_COLUMNS,
 )
-from farhand.storage.tables import agents, audit, doomed, events, jobs, meta, output, repeats, runs
+from farhand.storage.tables import (
+    agents,
+    audit,
+    documents,
+    doomed,
+    events,
+    jobs,
+    meta,
+    output,
+    repeats,
+    runs,
+)
 
 _SQLITE: Final = sqlite.dialect(paramstyle="named")
 
@@ -64,7 +75,7 @@ TALLY: Final = compiled(
 )
 SET_TALLY: Final = compiled(
     update(jobs).where(jobs.c.n == bindparam("job_n")),
-    ["cancel_requested", "counts", "open_runs", "last_seq"],
+    ["cancel_requested", "counts", "open_runs", "last_seq", "rolling"],
 )
 ADD_JOB: Final = compiled(
     insert(jobs).returning(jobs.c.n), [c.name for c in jobs.c if c.name != "n"]
@@ -126,6 +137,18 @@ PUT_AGENT: Final = compiled(
 DROP_AGENT: Final = compiled(delete(agents).where(agents.c.id == bindparam("agent")))
 
 ADD_RECORD: Final = _insert(audit)
+
+_this_document = and_(documents.c.kind == bindparam("kind"), documents.c.id == bindparam("id"))
+DOCUMENT_VERSION: Final = compiled(select(documents.c.version).where(_this_document))
+_document = sqlite.insert(documents)
+PUT_DOCUMENT: Final = compiled(
+    _document.on_conflict_do_update(
+        index_elements=["kind", "id"],
+        set_={name: _document.excluded[name] for name in ("version", "due_at", "body")},
+    ),
+    [c.name for c in documents.c],
+)
+DROP_DOCUMENT: Final = compiled(delete(documents).where(_this_document))
 
 # --- times in the future --------------------------------------------------------------------
 
@@ -279,6 +302,25 @@ AUDIT: Final = compiled(
     select(*_columns(audit, *RECORD_COLUMNS, "n"))
     .where(audit.c.n < _behind)
     .order_by(audit.c.n.desc())
+    .limit(_limit)
+    .offset(_NONE)
+)
+
+_DOCUMENT = select(documents.c.version, documents.c.body, documents.c.id)
+DOCUMENT: Final = compiled(_DOCUMENT.where(_this_document))
+DOCUMENTS: Final = compiled(
+    _DOCUMENT.where(documents.c.kind == bindparam("kind"), documents.c.id > _behind)
+    .order_by(documents.c.id)
+    .limit(_limit)
+    .offset(_NONE)
+)
+DUE_DOCUMENTS: Final = compiled(
+    _DOCUMENT.where(
+        documents.c.kind == bindparam("kind"),
+        _literal("due_at IS NOT NULL"),
+        documents.c.due_at <= bindparam("now"),
+    )
+    .order_by(documents.c.due_at, documents.c.id)
     .limit(_limit)
     .offset(_NONE)
 )

@@ -69,6 +69,11 @@ jobs = Table(
     Column("counts", Text, nullable=False),
     Column("open_runs", Integer, nullable=False),
     Column("last_seq", Integer, nullable=False),
+    Column("rolling", Boolean, nullable=False, server_default="0"),
+    Column("rerun_of", Text),
+    Column("schedule", Text),
+    Column("what", Text),
+    Index("ix_jobs_schedule", "schedule", "n", sqlite_where=literal_column("schedule IS NOT NULL")),
     Index("ix_jobs_resting", "created_at", sqlite_where=literal_column("open_runs") == 0),
     sqlite_autoincrement=True,
 )
@@ -100,6 +105,8 @@ runs = Table(
     Column("streams", Text),
     Column("stdout_kept", BigInteger, nullable=False, server_default="0"),
     Column("stderr_kept", BigInteger, nullable=False, server_default="0"),
+    Column("wave", Integer, nullable=False, server_default="0"),
+    Column("retry_of", Text),
     Index("ix_runs_job", "job_n", "n"),
     Index("ix_runs_agent", "agent_id", "state", "n"),
     Index("ix_runs_state", "state", "n"),
@@ -165,6 +172,19 @@ agents = Table(
     Column("controller", Text, nullable=False),
     Column("joined_at", Float, nullable=False),
     Column("last_seen_at", Float, nullable=False),
+)
+
+documents = Table(  # small things that operators keep, or that the controller drives
+    "documents",
+    ORG,
+    Column("kind", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("due_at", Float),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("kind", "id"),
+    Index("ix_documents_due", "kind", "due_at", sqlite_where=literal_column("due_at IS NOT NULL")),
+    sqlite_with_rowid=False,
 )
 
 audit = Table(

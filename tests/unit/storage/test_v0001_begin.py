@@ -43,8 +43,17 @@ def _created(declared: MetaData) -> dict[str, list[str]]:
 def _schema(db: sqlite3.Connection) -> dict[str, list[str]]:
     """What SQLite was told, without the order in which columns and indices were told."""
     rows = db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    return {
-        name: sorted(line.strip(" \t,") for line in sql.splitlines())
-        for name, sql in rows
-        if name != "alembic_version"
-    }
+    return {name: _parts(sql) for name, sql in rows if name != "alembic_version"}
+
+
+def _parts(sql: str) -> list[str]:
+    """What stands before, between and behind the outermost parentheses, cut at their commas."""
+    depth, parts = 0, [""]
+    for char in " ".join(sql.split()):
+        closing = char == ")" and depth == 1
+        depth += (char == "(") - (char == ")")
+        if closing or (depth == 1 and char in "(,"):
+            parts.append("")
+        else:
+            parts[-1] += char
+    return sorted(part.strip() for part in parts)
