@@ -18,21 +18,32 @@ FarhandError
 │   ├── NoTargets
 │   ├── TooManyTargets
 │   ├── AmbiguousName      lists the agents that bear it
+│   ├── InvalidSchedule    when a schedule is due, or one of its rules, cannot be
+│   │   ├── InvalidCron    with the place marked
+│   │   ├── NeverFires
+│   │   └── UnknownZone
+│   ├── InvalidSpread      waves, concurrency, retries or an abort threshold that cannot be
+│   │   ├── WaveTooLarge   a wave of more hosts than the job has
+│   │   └── GateCannotRun  there is nobody whom the gate could ask
 │   └── ConfigError        a setting, a file or an option of a process
 ├── NotAllowed             a person must grant something
 │   ├── Unauthenticated
 │   ├── JoinRefused
 │   ├── CloneRefused
+│   ├── OwnerGone
 │   └── UnsafeBinding
 ├── NotFound
 │   ├── UnknownAgent
 │   ├── UnknownCommand
 │   ├── UnknownJob
-│   └── UnknownRun
+│   ├── UnknownRun
+│   └── UnknownSchedule
 ├── Conflict               the world is not as the caller thinks
 │   ├── IdempotencyConflict
 │   ├── IllegalTransition
 │   ├── CannotCancel       the agent's protocol has no word for it
+│   ├── NotRolling         no rollout drives the job (any more)
+│   ├── ScheduleExists
 │   ├── DataDirInUse
 │   └── PortInUse
 ├── Unavailable            try again later
@@ -153,6 +164,48 @@ class AmbiguousName(BadRequest):
     code = "ambiguous-name"
 
 
+class InvalidSpread(BadRequest):
+    """The job cannot be spread over its hosts in this way."""
+
+    code = "invalid-spread"
+
+
+class WaveTooLarge(InvalidSpread):
+    """A wave is of more hosts than the job has; write a smaller number, or a percent."""
+
+    code = "wave-too-large"
+
+
+class GateCannotRun(InvalidSpread):
+    """The job that decides between the waves has no agent that it could run on."""
+
+    code = "gate-cannot-run"
+
+
+class InvalidSchedule(BadRequest):
+    """The schedule cannot be as it is written."""
+
+    code = "invalid-schedule"
+
+
+class InvalidCron(InvalidSchedule):
+    """The cron expression cannot be read."""
+
+    code = "invalid-cron"
+
+
+class NeverFires(InvalidSchedule):
+    """The cron expression is never due."""
+
+    code = "never-fires"
+
+
+class UnknownZone(InvalidSchedule):
+    """There is no time zone of this name; write one as Europe/Berlin or UTC."""
+
+    code = "unknown-zone"
+
+
 class ConfigError(BadRequest):
     """A setting is unknown or cannot be used."""
 
@@ -181,6 +234,12 @@ class CloneRefused(NotAllowed):
     """The agent id belongs to another machine; give this host a state directory of its own."""
 
     code = "clone-refused"
+
+
+class OwnerGone(NotAllowed):
+    """Whoever added the schedule has no token any more; who resumes it takes it over."""
+
+    code = "owner-gone"
 
 
 class UnsafeBinding(NotAllowed):
@@ -219,6 +278,12 @@ class UnknownRun(NotFound):
     code = "unknown-run"
 
 
+class UnknownSchedule(NotFound):
+    """There is no such schedule; look at `farhand schedules list`."""
+
+    code = "unknown-schedule"
+
+
 class Conflict(FarhandError):
     """The state of things does not allow this."""
 
@@ -241,6 +306,18 @@ class CannotCancel(Conflict):
     """The agent's protocol has no cancel, and the run is with it; wait, or look at its host."""
 
     code = "cannot-cancel"
+
+
+class NotRolling(Conflict):
+    """The job is not in a rollout that could be held, resumed or aborted; look at it again."""
+
+    code = "not-rolling"
+
+
+class ScheduleExists(Conflict):
+    """A schedule of this name is there already; remove it first, or choose another name."""
+
+    code = "schedule-exists"
 
 
 class DataDirInUse(Conflict):
