@@ -89,6 +89,7 @@ class JobSpec:
     nice: int | None = None
     rlimits: Mapping[str, int] = field(default_factory=dict)
     keep_children: bool = False  # leave what the leader left behind
+    rerunnable: bool = False  # a failed run may be made again
 
 
 def command_line(what: What) -> str:

@@ -25,6 +25,10 @@ class Limits:
     output_max_bytes: int = 16 * GIB
     targets_per_job: int = 10_000
     open_runs: int = 100_000  # of an org, neither final nor lost; a job beyond it is refused
+    rollouts: int = 1_000  # of an org, not over; held ones among them
+    waves: int = 100  # of a job
+    retries: int = 10  # of a run
+    pause_max_s: float = 7 * 86_400.0  # between waves, and before a retry
     argv_bytes: int = 128 * KIB
     script_bytes: int = 512 * KIB
     stdin_bytes: int = 1 * MIB

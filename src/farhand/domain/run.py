@@ -90,6 +90,7 @@ class Why(StrEnum):
     NAMESPACES = "namespaces"
     JOURNAL_FULL = "journal_full"
     UNSUPPORTED = "unsupported"
+    ABORTED = "aborted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -258,6 +258,7 @@ def _spec_told(spec: JobSpec) -> Values:
         "nice": spec.nice,
         "rlimits": dict(spec.rlimits),
         "keep_children": spec.keep_children,
+        "rerunnable": spec.rerunnable,
     }
 
 

@@ -68,6 +68,7 @@ specs = st.builds(
     nice=st.none() | st.integers(-20, 19),
     rlimits=st.dictionaries(texts, counts, max_size=2),
     keep_children=st.booleans(),
+    rerunnable=st.booleans(),
 )
 jobs = st.builds(
     Job,
