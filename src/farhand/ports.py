@@ -13,6 +13,7 @@ from farhand.domain.ids import AgentId, JobId, OrgId, RunId
 from farhand.domain.job import Job, NamespacesOf
 from farhand.domain.messages import FromController, Goodbye
 from farhand.domain.output import Chunk, StreamEnd, StreamName
+from farhand.domain.rollout import Standing
 from farhand.domain.run import Run, RunState, Usage, Why
 
 T = TypeVar("T")
@@ -253,6 +254,7 @@ class RemoveAgent:
 class Prune:
     """Delete resting jobs made before *before*, with runs, events and output; at most *limit*.
 
+    The rollout of such a job goes with it.
     Also forgets idempotency keys that ended before *at*, and lines of the audit older than
     *audit_before*. Outcome: `Pruned`; ask again until it deletes none.
     """
@@ -417,6 +419,7 @@ class RunFilter:
     job: JobId | None = None
     agent: AgentId | None = None
     states: frozenset[RunState] | None = None
+    wave: int | None = None  # heeded with *job* alone
 
 
 class Durability(StrEnum):
@@ -485,6 +488,10 @@ class Store(Protocol):
         self, which: RunFilter, *, cursor: str | None = None, limit: int = 100
     ) -> Page[Run]:
         """In the order they were made within a job; newest first when *which.job* is None."""
+        ...
+
+    async def standings(self, job: JobId) -> Sequence[Standing]:
+        """How the runs of each wave of the job stand, from the first wave on."""
         ...
 
     async def agent(self, agent: AgentId) -> Agent | None: ...

@@ -4,7 +4,7 @@ Does no I/O and knows no clock. Every decision follows from the rollout and from
 so that whoever looks at them again, after a crash, decides the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import ClassVar, Final
@@ -121,6 +121,17 @@ class Standing:
     def of(self, states: frozenset[RunState]) -> int:
         """How many are in one of *states*."""
         return sum(self.counts.get(state, 0) for state in states)
+
+
+def counted(rows: Iterable[tuple[int, RunState, int, int]]) -> tuple[Standing, ...]:
+    """How each wave stands: rows are a wave, a state, how many runs, how many of them retries."""
+    counts: dict[int, dict[RunState, int]] = {}
+    again: dict[int, int] = {}
+    for wave, state, number, retries in rows:
+        here = counts.setdefault(wave, {})
+        here[state] = here.get(state, 0) + number
+        again[wave] = again.get(wave, 0) + retries
+    return tuple(Standing(wave, counts[wave], again[wave]) for wave in sorted(counts))
 
 
 # --- what is to be done -------------------------------------------------------------------

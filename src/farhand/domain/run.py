@@ -158,7 +158,7 @@ class Run:
     duration_s: float | None = None
     usage: Usage | None = None
     streams: Mapping[StreamName, StreamEnd] = field(default_factory=dict)
-    wave: int = 0  # of its job, from 0
+    wave: int = 0  # of a job that is spread, from 1; else 0
     retry_of: RunId | None = None
 
     def moved_to(self, state: RunState, **changes: Any) -> "Run":

@@ -32,7 +32,7 @@ def number_of(listing: str, cursor: str) -> int:
 def listing_of(which: RunFilter) -> str:
     """Name the list of runs that *which* chooses: a cursor of one is rubbish to another."""
     states = "" if which.states is None else f"={','.join(sorted(which.states))}"
-    return f"runs\0{which.job or ''}\0{which.agent or ''}\0{states}"
+    return f"runs\0{which.job or ''}\0{which.agent or ''}\0{states}\0{which.wave}"
 
 
 def _check(listing: str, place: str) -> str:

@@ -13,6 +13,7 @@ from farhand.domain.agent import Agent
 from farhand.domain.ids import AgentId, JobId, RunId
 from farhand.domain.job import Job
 from farhand.domain.output import StreamName
+from farhand.domain.rollout import Rollout
 from farhand.domain.run import Run, RunState
 from farhand.ports import Document, Event, Prune, Record, Repeat
 from farhand.storage import statements as sql
@@ -279,6 +280,7 @@ class SqlLedger:
             if jobs and runs > _PRUNED_RUNS:
                 break  # the next Prune takes it
             self._doom_files(n)
+            self._db.execute(sql.DROP_ROLLOUT, {"job_n": n, "kind": Rollout.KIND})
             self._db.execute(sql.DELETE_JOB, {"job_n": n})
             jobs += 1
         self._db.execute(sql.FORGET_REPEATS, {"at": prune.at})

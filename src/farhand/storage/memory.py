@@ -12,6 +12,7 @@ from farhand.domain.agent import Agent, Liveness
 from farhand.domain.ids import AgentId, JobId, OrgId, RunId
 from farhand.domain.job import Job
 from farhand.domain.output import StreamName
+from farhand.domain.rollout import Rollout, Standing, counted
 from farhand.domain.run import Run, RunState
 from farhand.ports import (
     Change,
@@ -169,6 +170,7 @@ class _Rows:
         old = sorted(resting, key=lambda row: row.job.created_at)[: prune.limit]
         for row in old:
             del self.jobs[row.job.id]
+            self.documents.pop((Rollout.KIND, row.job.id), None)
             for id_ in row.runs:
                 self.runs_of[self.runs.pop(id_).run.agent].pop(id_, None)
         self.repeats = {
@@ -219,6 +221,7 @@ class _Rows:
             row
             for row in rows
             if which.agent in {None, row.run.agent}
+            and (which.job is None or which.wave in {None, row.run.wave})
             and (which.states is None or row.run.state in which.states)
         )
 
@@ -272,6 +275,11 @@ class MemoryStore:
             if place is None or (row.number < place if which.job is None else row.number > place)
         )
         return _page(listing, found, limit)
+
+    async def standings(self, job: JobId) -> Sequence[Standing]:
+        row = self._rows.jobs.get(job)
+        runs = [self._rows.runs[id_].run for id_ in row.runs] if row else []
+        return counted((run.wave, run.state, 1, run.retry_of is not None) for run in runs)
 
     async def agent(self, agent: AgentId) -> Agent | None:
         return self._rows.agents.get(agent)

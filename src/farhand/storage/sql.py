@@ -18,6 +18,7 @@ from farhand.domain.agent import Agent
 from farhand.domain.ids import AgentId, JobId, OrgId, RunId
 from farhand.domain.job import Job
 from farhand.domain.output import StreamName
+from farhand.domain.rollout import Standing, counted
 from farhand.domain.run import Run, RunState
 from farhand.errors import StoreUnavailable
 from farhand.ports import (
@@ -144,7 +145,7 @@ class SqlStore:
         values: Values = {"place": place, "agent": which.agent, "limit": limit}
         if which.job is not None:
             states = None if which.states is None else json.dumps(sorted(which.states))
-            values |= {"job": which.job, "states": states}
+            values |= {"job": which.job, "states": states, "wave": which.wave}
             return await self._page(listing, sql.RUNS_OF_JOB, values, run_of)
         if which.agent is None and which.states is None:
             return await self._page(listing, sql.RUNS, values, run_of)
@@ -152,6 +153,10 @@ class SqlStore:
         wanted = {**values, "limit": limit + 1}
         found = await self._readers.run(lambda db: _newest_in_states(db, wanted, states_wanted))
         return _page_of(listing, found, limit)
+
+    async def standings(self, job: JobId) -> Sequence[Standing]:
+        found = await self._rows(sql.STANDINGS, {"job": job}, tuple)
+        return counted((wave, RunState(state), n, retries) for wave, state, n, retries in found)
 
     async def agent(self, agent: AgentId) -> Agent | None:
         return await self._one(sql.AGENT, {"agent": agent}, agent_of)

@@ -148,6 +148,12 @@ PUT_DOCUMENT: Final = compiled(
     ),
     [c.name for c in documents.c],
 )
+DROP_ROLLOUT: Final = compiled(
+    delete(documents).where(
+        documents.c.kind == bindparam("kind"),
+        documents.c.id == select(jobs.c.id).where(jobs.c.n == bindparam("job_n")).scalar_subquery(),
+    )
+)
 DROP_DOCUMENT: Final = compiled(delete(documents).where(_this_document))
 
 # --- times in the future --------------------------------------------------------------------
@@ -226,6 +232,7 @@ RUNS_OF_JOB: Final = compiled(
         runs.c.job_n == select(jobs.c.n).where(jobs.c.id == bindparam("job")).scalar_subquery(),
         runs.c.n > _behind,
         or_(bindparam("agent").is_(None), runs.c.agent_id == bindparam("agent")),
+        or_(bindparam("wave").is_(None), runs.c.wave == bindparam("wave")),
         or_(
             bindparam("states").is_(None),
             runs.c.state.in_(
@@ -236,6 +243,12 @@ RUNS_OF_JOB: Final = compiled(
     .order_by(runs.c.n)
     .limit(_limit)
     .offset(_NONE)
+)
+STANDINGS: Final = compiled(
+    select(runs.c.wave, runs.c.state, func.count(), func.count(runs.c.retry_of))
+    .where(runs.c.job_n == select(jobs.c.n).where(jobs.c.id == bindparam("job")).scalar_subquery())
+    .group_by(runs.c.wave, runs.c.state)
+    .order_by(runs.c.wave)
 )
 DUE: Final = compiled(
     _RUN.where(_literal("state = 'queued'"), runs.c.queue_until <= bindparam("now"))
