@@ -40,6 +40,11 @@ class Limits:
     idempotency_s: float = 86_400.0
     page_max: int = 1_000
 
+    # Schedules.
+    schedules: int = 10_000  # of an org
+    schedule_grace_s: float = 300.0  # what is looked at later was missed
+    firings: int = 100  # of a schedule, in its history
+
     # Sessions.
     heartbeat_s: float = 20.0
     inactivity_s: float = 60.0
