@@ -79,6 +79,10 @@ class Enrolment:
             raise Unauthenticated
         return Principal(found.org, found.subject)
 
+    async def knows(self, org: OrgId, name: str) -> bool:
+        """Whether a caller of this name still has a token for the org."""
+        return await self._control.has_credential(org, kind="api", subject=name)
+
     async def org_of(self, hello: Hello) -> OrgId:
         """The org whose credential an agent presents; raises JoinRefused."""
         found = await self._credential(hello)

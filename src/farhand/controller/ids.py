@@ -28,6 +28,11 @@ def new_run() -> RunId:
     return RunId(str(TypeID(prefix="run")))
 
 
+def new_schedule() -> str:
+    """An id for a schedule."""
+    return str(TypeID(prefix="sch"))
+
+
 def new_token(kind: str) -> str:
     """A secret of 256 bits, written `fh_<kind>_…`, so that a scanner recognises it."""
     return f"fh_{kind}_{secrets.token_urlsafe(32)}"

@@ -46,6 +46,7 @@ from farhand.ports import (
     AddJob,
     CancelJob,
     Change,
+    Document,
     Full,
     Moved,
     MoveRun,
@@ -70,6 +71,15 @@ class Submitted:
     repeated: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """A job that a schedule makes: the id it gets, and what is written in the same commit."""
+
+    job: JobId
+    schedule: str
+    documents: tuple[Document, ...]
+
+
 class Jobs:
     """The jobs of one org."""
 
@@ -88,10 +98,11 @@ class Jobs:
         key: str | None = None,
         digest: str = "",
         hold: bool = False,
+        scheduled: Scheduled | None = None,
     ) -> Submitted:
         """Accept a job for *targets*; the same *key* of the same caller is the same job.
 
-        With *hold* its runs are held until `release`.
+        With *hold* its runs are held until `release`. *scheduled* says what made it.
 
         Raises InvalidJob, NoTargets, TooManyTargets, UnknownAgent, AmbiguousName,
         UnknownCommand, InvalidParameter, IdempotencyConflict, OverShare, Overloaded,
@@ -108,17 +119,19 @@ class Jobs:
         now = self._clock.wall()
         state = RunState.HELD if hold else RunState.QUEUED
         job = Job(
-            id=new_job(),
+            id=scheduled.job if scheduled else new_job(),
             spec=spec,
             targets=_text(targets),
             by=by,
             created_at=now,
             counts={state: len(agents)},
+            schedule=scheduled.schedule if scheduled else None,
         )
         runs = [self._run(job, agent, state) for agent in agents]
         until = now + self._limits.idempotency_s
         repeat = Repeat(by=by, key=key, digest=digest, until=until) if key is not None else None
-        return await self._write(job, runs, refusals, repeat)
+        noted = scheduled.documents if scheduled else ()
+        return await self._write(job, runs, refusals, repeat, noted)
 
     def _run(self, job: Job, agent: Agent, state: RunState) -> Run:
         now = job.created_at
@@ -134,7 +147,12 @@ class Jobs:
         )
 
     async def _write(
-        self, job: Job, runs: list[Run], refusals: dict[str, "_Refusal"], repeat: Repeat | None
+        self,
+        job: Job,
+        runs: list[Run],
+        refusals: dict[str, "_Refusal"],
+        repeat: Repeat | None,
+        documents: tuple[Document, ...],
     ) -> Submitted:
         most = self._limits.open_runs
         record = Record(
@@ -142,9 +160,16 @@ class Jobs:
             by=job.by,
             action="job.submitted",
             subject=job.id,
-            facts={"targets": job.targets, "runs": len(runs)},
+            facts={"targets": job.targets, "runs": len(runs), **_origin(job)},
         )
-        added = AddJob(job=job, runs=tuple(runs), repeat=repeat, open_runs=most, record=record)
+        added = AddJob(
+            job=job,
+            runs=tuple(runs),
+            repeat=repeat,
+            open_runs=most,
+            record=record,
+            documents=documents,
+        )
         with self._sessions.doubts.about(job.id):
             outcome, *moves = await self._store.apply(
                 [added, *_refused(runs, refusals, job.created_at)]
@@ -398,6 +423,11 @@ def only(name: str, agents: Sequence[Agent]) -> Agent:
         msg = f"{len(agents)} agents are called {name!r}: {listed}; use an id"
         raise AmbiguousName(msg, name=name, agents=[agent.id for agent in agents])
     return agents[0]
+
+
+def _origin(job: Job) -> dict[str, str]:
+    """What made a job that nobody asked for by hand."""
+    return {} if job.schedule is None else {"schedule": job.schedule}
 
 
 def _text(targets: Targets) -> str:

@@ -1,12 +1,23 @@
 """Ids have the form everybody recognises; tokens are long and never stored."""
 
-from farhand.controller.ids import new_agent, new_job, new_org, new_run, new_token, token_hash
+from farhand.controller.ids import (
+    new_agent,
+    new_job,
+    new_org,
+    new_run,
+    new_schedule,
+    new_token,
+    token_hash,
+)
 from farhand.domain.ids import is_id
 
 
 def test_minted_ids_are_recognised_and_sort_by_time() -> None:
-    for kind, mint in (("org", new_org), ("agt", new_agent), ("job", new_job), ("run", new_run)):
-        assert is_id(kind, mint())
+    assert is_id("org", new_org())
+    assert is_id("agt", new_agent())
+    assert is_id("job", new_job())
+    assert is_id("run", new_run())
+    assert is_id("sch", new_schedule())
     runs = [new_run() for _ in range(100)]
 
     assert runs == sorted(runs)
