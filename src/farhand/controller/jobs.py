@@ -4,13 +4,15 @@ A job that is answered is stored; nothing is half done when it is refused.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from farhand.controller import patterns
 from farhand.controller.ids import new_job, new_run
 from farhand.controller.paging import pages
+from farhand.controller.rollouts import Rollouts
 from farhand.controller.sessions import Sessions
 from farhand.domain.agent import Agent
 from farhand.domain.deepflow.abilities import unsupported
@@ -26,12 +28,16 @@ from farhand.domain.job import (
     check_target_count,
     checked,
 )
+from farhand.domain.rollout import HoldWhy, Rollout, held
 from farhand.domain.run import Run, RunState, Why
 from farhand.domain.selector import Selector
+from farhand.domain.spread import Spread
+from farhand.domain.spread import check as check_spread
 from farhand.errors import (
     AmbiguousName,
     CannotCancel,
     FarhandError,
+    GateCannotRun,
     IdempotencyConflict,
     InvalidParameter,
     NoTargets,
@@ -44,6 +50,7 @@ from farhand.errors import (
 )
 from farhand.ports import (
     AddJob,
+    Bus,
     CancelJob,
     Change,
     Document,
@@ -57,6 +64,7 @@ from farhand.ports import (
     RunFilter,
 )
 
+FEW_RUNS = 200  # up to here each agent is looked up; above, all are read once
 FEW_NAMES = 20  # up to here each is looked up; above, all agents are read once
 ASKED_AT_ONCE = 64  # agents, for their catalogues
 ASKED_S = 3.0  # all of them together; who has not answered then decides for itself
@@ -83,11 +91,12 @@ class Scheduled:
 class Jobs:
     """The jobs of one org."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, bus: Bus) -> None:
         self._sessions = sessions
         self._store = sessions.store
         self._clock = sessions.clock
         self._limits = sessions.limits
+        self.rollouts = Rollouts(sessions, bus, self)
 
     async def submit(
         self,
@@ -99,10 +108,12 @@ class Jobs:
         digest: str = "",
         hold: bool = False,
         scheduled: Scheduled | None = None,
+        spread: Spread | None = None,
     ) -> Submitted:
         """Accept a job for *targets*; the same *key* of the same caller is the same job.
 
-        With *hold* its runs are held until `release`. *scheduled* says what made it.
+        With *hold* its runs are held until `release`; *spread* begins them by and by.
+        *scheduled* says what made it.
 
         Raises InvalidJob, NoTargets, TooManyTargets, UnknownAgent, AmbiguousName,
         UnknownCommand, InvalidParameter, IdempotencyConflict, OverShare, Overloaded,
@@ -115,6 +126,8 @@ class Jobs:
         spec = checked(spec, self._limits)
         agents = await self._pick(targets)
         check_target_count(len(agents), self._limits)
+        if spread is not None:
+            await self._check_spread(spread, spec)
         refusals = await self._refusals(spec, agents)
         now = self._clock.wall()
         state = RunState.HELD if hold else RunState.QUEUED
@@ -131,6 +144,9 @@ class Jobs:
         until = now + self._limits.idempotency_s
         repeat = Repeat(by=by, key=key, digest=digest, until=until) if key is not None else None
         noted = scheduled.documents if scheduled else ()
+        if spread is not None:
+            job, runs, rollout = self._spread(job, runs, spread, refused=refusals, hold=hold)
+            noted = (*noted, rollout)
         return await self._write(job, runs, refusals, repeat, noted)
 
     def _run(self, job: Job, agent: Agent, state: RunState) -> Run:
@@ -182,30 +198,95 @@ class Jobs:
         moved = {move.run.id: move.run for move in moves if isinstance(move, Moved)}
         now = [moved.get(run.id, run) for run in runs]
         self._sessions.deliver(job, (run for run in now if run.state is RunState.QUEUED))
+        if job.rolling:
+            self.rollouts.watch(job.id)
         self._sessions.hint([job.id])
         return Submitted(job, now, repeated=False)
 
     async def release(self, job: JobId, *, by: str) -> Job:
         """Queue the runs of a job that are held; their queue TTL starts now. Raises UnknownJob."""
         found = await self._known(job)
+        if found.rolling:
+            await self.rollouts.resume(job, by=by)
+            return found
         held = [run for run in await self._runs(job) if run.state is RunState.HELD]
-        agents = [agent for run in held if (agent := await self._store.agent(run.agent))]
+        record = Record(at=self._clock.wall(), by=by, action="job.released", subject=job)
+        await self.begin(found, held, record)
+        return await self._store.job(job) or found
+
+    async def begin(self, job: Job, runs: Sequence[Run], *records: Record) -> None:
+        """Queue held runs, or refuse them, and send what can be sent; write *records* with it."""
+        if len(runs) > FEW_RUNS:
+            known = {agent.id: agent for agent in await self.agents()}
+            agents = [known[run.agent] for run in runs if run.agent in known]
+        else:
+            agents = [agent for run in runs if (agent := await self._store.agent(run.agent))]
         try:
-            refusals = await self._refusals(found.spec, agents)
+            refusals = await self._refusals(job.spec, agents)
         except (UnknownCommand, InvalidParameter):
             refusals = {}  # each agent says so itself
         now = self._clock.wall()
         changes: list[Change] = [
             MoveRun(run=run.id, expect=frozenset({RunState.HELD}), to=RunState.QUEUED, at=now)
-            for run in held
+            for run in runs
         ]
-        record = Record(at=now, by=by, action="job.released", subject=job)
-        with self._sessions.doubts.about(job):
-            outcomes = await self._store.apply([*changes, *_refused(held, refusals, now), record])
-        queued = [outcome.run for outcome in outcomes[: len(held)] if isinstance(outcome, Moved)]
-        self._sessions.deliver(found, (run for run in queued if run.agent not in refusals))
-        self._sessions.hint([job])
-        return await self._store.job(job) or found
+        with self._sessions.doubts.about(job.id):
+            outcomes = await self._store.apply([*changes, *_refused(runs, refusals, now), *records])
+        queued = [outcome.run for outcome in outcomes[: len(runs)] if isinstance(outcome, Moved)]
+        self._sessions.deliver(job, (run for run in queued if run.agent not in refusals))
+        self._sessions.hint([job.id])
+
+    # --- spreading ------------------------------------------------------------------------
+
+    def _spread(
+        self, job: Job, runs: Sequence[Run], spread: Spread, *, refused: Container[str], hold: bool
+    ) -> tuple[Job, list[Run], Rollout]:
+        """Put the runs into waves, held but for those that are *refused*."""
+        rollout = Rollout(
+            id=job.id, spread=spread, sizes=spread.sizes(len(runs)), created_at=job.created_at
+        )
+        if hold:
+            rollout = held(rollout, HoldWhy.HAND, by=job.by, now=job.created_at)
+        waves = (wave for wave, size in enumerate(rollout.sizes, start=1) for _ in range(size))
+        spread_out = [
+            replace(
+                run,
+                wave=wave,
+                state=RunState.QUEUED if run.agent in refused else RunState.HELD,
+            )
+            for run, wave in zip(runs, waves, strict=True)
+        ]
+        counts = Counter(run.state for run in spread_out)
+        return replace(job, rolling=True, counts=counts), spread_out, rollout
+
+    async def _check_spread(self, spread: Spread, spec: JobSpec) -> None:
+        """Raise InvalidSpread, or OverShare, for what cannot be spread so."""
+        check_spread(spread, spec, self._limits)
+        if len(self.rollouts) >= (most := self._limits.rollouts):
+            msg = f"{most} jobs are being spread, which is the org's share"
+            raise OverShare(msg, bound="rollouts", limit=most)
+        if spread.gate is None:
+            return
+        told = "the gate has nobody whom it could ask"
+        try:
+            agents = await self._pick(Selector(spread.gate.targets))
+            refusals = await self._refusals(spread.gate.spec, agents)
+        except (NoTargets, UnknownAgent, UnknownCommand, InvalidParameter) as exc:
+            raise GateCannotRun(f"{told}: {exc}") from exc
+        if len(refusals) == len(agents):
+            first = next(iter(refusals.values()))
+            raise GateCannotRun(f"{told}: {first.message}")
+
+    async def submit_gate(self, spec: JobSpec, targets: str, *, by: str, key: str) -> JobId:
+        """Submit the job of a gate; raises what `submit` raises."""
+        submitted = await self.submit(spec, Selector(targets), by=by, key=key, digest="gate")
+        return submitted.job.id
+
+    async def frozen(self) -> bool:
+        """Whether nothing may be begun just now."""
+        return False
+
+    # --- what was asked before ------------------------------------------------------------
 
     async def _before(self, first: JobId, *, same: bool) -> Submitted:
         """The job that this key made the first time, if that was the *same* body."""

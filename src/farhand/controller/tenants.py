@@ -92,10 +92,12 @@ class Tenants:
         )
         await self._stack.enter_async_context(sessions)
         await sessions.adopt()
+        jobs = Jobs(sessions, self._bus)
+        await self._stack.enter_async_context(jobs.rollouts)
         tenant = Tenant(
             org=org,
             store=store,
-            jobs=Jobs(sessions),
+            jobs=jobs,
             agents=Agents(sessions),
             followers=Followers(org, store, self._bus, self._limits),
             sessions=sessions,

@@ -86,6 +86,9 @@ class Limits:
 
     # The store and the whole process.
     followers: int = 1_000  # of an org
+    groupings: int = 64  # readers of groups at once, of an org; each holds a name for each run
+    group_bytes: int = 16 * KIB  # shown of each stream of a group
+    group_read_bytes: int = 32 * KIB  # compared of each stream of a run, when it is normalised
     retention_s: float = 30 * 86_400.0  # of jobs and their output, once they rest
     audit_retention_s: float = 400 * 86_400.0
     sweep_s: float = 1.0
