@@ -4,15 +4,14 @@ A job that is answered is stored; nothing is half done when it is refused.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from farhand.controller import patterns
 from farhand.controller.ids import new_job, new_run
 from farhand.controller.paging import pages
-from farhand.controller.rollouts import Rollouts
+from farhand.controller.rollouts import Rollouts, laid_out
 from farhand.controller.sessions import Sessions
 from farhand.domain.agent import Agent
 from farhand.domain.deepflow.abilities import unsupported
@@ -28,7 +27,6 @@ from farhand.domain.job import (
     check_target_count,
     checked,
 )
-from farhand.domain.rollout import HoldWhy, Rollout, held
 from farhand.domain.run import Run, RunState, Why
 from farhand.domain.selector import Selector
 from farhand.domain.spread import Spread
@@ -145,7 +143,7 @@ class Jobs:
         repeat = Repeat(by=by, key=key, digest=digest, until=until) if key is not None else None
         noted = scheduled.documents if scheduled else ()
         if spread is not None:
-            job, runs, rollout = self._spread(job, runs, spread, refused=refusals, hold=hold)
+            job, runs, rollout = laid_out(job, runs, spread, refused=refusals, hold=hold)
             noted = (*noted, rollout)
         return await self._write(job, runs, refusals, repeat, noted)
 
@@ -237,27 +235,6 @@ class Jobs:
         self._sessions.hint([job.id])
 
     # --- spreading ------------------------------------------------------------------------
-
-    def _spread(
-        self, job: Job, runs: Sequence[Run], spread: Spread, *, refused: Container[str], hold: bool
-    ) -> tuple[Job, list[Run], Rollout]:
-        """Put the runs into waves, held but for those that are *refused*."""
-        rollout = Rollout(
-            id=job.id, spread=spread, sizes=spread.sizes(len(runs)), created_at=job.created_at
-        )
-        if hold:
-            rollout = held(rollout, HoldWhy.HAND, by=job.by, now=job.created_at)
-        waves = (wave for wave, size in enumerate(rollout.sizes, start=1) for _ in range(size))
-        spread_out = [
-            replace(
-                run,
-                wave=wave,
-                state=RunState.QUEUED if run.agent in refused else RunState.HELD,
-            )
-            for run, wave in zip(runs, waves, strict=True)
-        ]
-        counts = Counter(run.state for run in spread_out)
-        return replace(job, rolling=True, counts=counts), spread_out, rollout
 
     async def _check_spread(self, spread: Spread, spec: JobSpec) -> None:
         """Raise InvalidSpread, or OverShare, for what cannot be spread so."""

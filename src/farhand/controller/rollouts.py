@@ -5,7 +5,8 @@ controller that dies at any point does the same again from the store, and nothin
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, Self
@@ -40,6 +41,7 @@ from farhand.domain.rollout import (
     step,
 )
 from farhand.domain.run import Run, RunState, Why
+from farhand.domain.spread import Spread
 from farhand.errors import CannotCancel, FarhandError, NotRolling, Unavailable, UnknownJob
 from farhand.ports import (
     AddRuns,
@@ -409,3 +411,23 @@ class Rollouts:
     async def _runs(self, which: RunFilter) -> list[Run]:
         read = pages(lambda cursor: self._store.runs(which, cursor=cursor, limit=BITE))
         return [run async for page in read for run in page]
+
+
+def laid_out(
+    job: Job, runs: Sequence[Run], spread: Spread, *, refused: Container[str], hold: bool
+) -> tuple[Job, list[Run], Rollout]:
+    """Put the runs of a new job into waves, held but for those whose agent is *refused*.
+
+    Raises InvalidSpread, WaveTooLarge.
+    """
+    began = job.created_at
+    rollout = Rollout(id=job.id, spread=spread, sizes=spread.sizes(len(runs)), created_at=began)
+    if hold:
+        rollout = held(rollout, HoldWhy.HAND, by=job.by, now=began)
+    waves = (wave for wave, size in enumerate(rollout.sizes, start=1) for _ in range(size))
+    spread_out = [
+        replace(run, wave=wave, state=RunState.QUEUED if run.agent in refused else RunState.HELD)
+        for run, wave in zip(runs, waves, strict=True)
+    ]
+    counts = Counter(run.state for run in spread_out)
+    return replace(job, rolling=True, counts=counts), spread_out, rollout
