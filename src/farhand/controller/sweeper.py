@@ -3,7 +3,7 @@
 Decides by the controller's own clock, and counts no absence of its own against anybody.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -21,9 +21,18 @@ PRUNE_EVERY_S = 3600.0
 
 
 class Sweeper:
-    """The clockwork of one org."""
+    """The clockwork of one org. Each round begins with *ticks*, for those who look themselves."""
 
-    def __init__(self, sessions: Sessions, store: Store, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        store: Store,
+        clock: Clock,
+        limits: Limits,
+        *,
+        ticks: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        self._ticks = ticks
         self._sessions = sessions
         self._store = store
         self._clock = clock
@@ -61,6 +70,8 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """One round."""
+        for tick in self._ticks:
+            tick()
         self._sessions.sweep()
         await self._sessions.note_partings()
         await self._sessions.doubts.look()

@@ -8,8 +8,10 @@ from typing import Self
 
 from farhand.controller.agents import Agents
 from farhand.controller.enrolment import Enrolment
+from farhand.controller.firing import Firer
 from farhand.controller.jobs import Jobs
 from farhand.controller.output import Followers
+from farhand.controller.schedules import Schedules
 from farhand.controller.sessions import Sessions
 from farhand.controller.sweeper import Sweeper
 from farhand.domain.ids import OrgId
@@ -27,6 +29,7 @@ class Tenant:
     store: Store
     jobs: Jobs
     agents: Agents
+    schedules: Schedules
     followers: Followers
     sessions: Sessions
 
@@ -99,10 +102,13 @@ class Tenants:
             store=store,
             jobs=jobs,
             agents=Agents(sessions),
+            schedules=Schedules(sessions, self._enrolment),
             followers=Followers(org, store, self._bus, self._limits),
             sessions=sessions,
         )
-        sweeper = Sweeper(sessions, store, self._clock, self._limits)
+        firer = Firer(sessions, jobs, self._enrolment)
+        sweeper = Sweeper(sessions, store, self._clock, self._limits, ticks=[firer.tick])
         self._sweepers.append(self._tasks.create_task(sweeper.run(), name=f"sweeper-{org}"))
+        self._sweepers.append(self._tasks.create_task(firer.run(), name=f"schedules-{org}"))
         self._open[org] = tenant
         return tenant

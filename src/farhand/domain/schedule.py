@@ -284,18 +284,21 @@ def _last(timing: Timing, first: float, now: float) -> float:
 
 def noted(schedule: Schedule, firing: Firing, keep_s: float) -> Schedule:
     """The schedule behind a firing: due next later than now; one that is over is kept *keep_s*."""
-    following = next_after(schedule.timing, max(firing.at, firing.due))
-    return replace(
+    told = replace(
         schedule,
-        state=ScheduleState.ACTIVE if following is not None else ScheduleState.OVER,
-        next_at=following,
         last_due=firing.due,
         last_at=firing.at,
         last_job=firing.job or schedule.last_job,
         last_outcome=firing.outcome,
         firings=firing.number,
-        keep_until=firing.at + keep_s if following is None else None,
     )
+    if schedule.state is ScheduleState.PAUSED:  # meanwhile
+        return told
+    following = next_after(schedule.timing, max(firing.at, firing.due))
+    if following is None:
+        over = ScheduleState.OVER
+        return replace(told, state=over, next_at=None, keep_until=firing.at + keep_s)
+    return replace(told, state=ScheduleState.ACTIVE, next_at=following)
 
 
 def paused(schedule: Schedule, why: str | None = None) -> Schedule:
