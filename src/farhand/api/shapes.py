@@ -26,8 +26,16 @@ GET    /jobs/{job}/events     text/event-stream, from the beginning, or behind `
                               A comment every 15 s. Output may come in pieces, of which only the
                               last has an `id`: after a reconnect drop bytes below the offset you
                               have. `event: error` with a Problem precedes a forced close
+GET    /jobs/{job}/groups?normalise=&diff=&limit=   GroupsShape (api.groups): what the runs came to,
+                              equal answers once; `normalise` is comma-separated
+GET    /jobs/{job}/groups/events?…   the same live, text/event-stream: `groups` GroupsShape, where
+                              `contents` has what was not told before on this connection; at the
+                              end `end` EndEvent with `id: 1`; 204 for whoever has seen it
 POST   /jobs/{job}/release    202 JobBrief; sends what `hold` held; may be repeated
 POST   /jobs/{job}/cancel     202 JobBrief; may be repeated
+POST   /jobs/{job}/hold       202 JobRolling; a job that is spread begins no further run;
+                              …/resume goes on, …/abort begins nothing any more. May be repeated;
+                              409 not-rolling when its rollout is over, or it has none
 GET    /runs?job=&agent=&state=   list of Run; agent is an id or a name, state may be repeated.
                               Of one job: in the order they were made; else newest first
 GET    /runs/{run}            Run
@@ -55,6 +63,7 @@ from typing_extensions import TypedDict  # pydantic needs this one below Python 
 from farhand.domain.agent import Liveness
 from farhand.domain.command import OutputFormat, ParamType
 from farhand.domain.job import NamespaceKind
+from farhand.domain.rollout import Ended, HoldWhy
 from farhand.domain.run import RunState, Why
 
 # --- What is asked ------------------------------------------------------------------------
@@ -117,6 +126,47 @@ class NamespacesAsked(Asked):
     kinds: list[Annotated[NamespaceKind, Field(strict=False)]] = Field(min_length=1)
 
 
+_ShareAsked = Annotated[
+    int | str, Field(examples=[50, "10%"], description="A number of hosts, or a percent of all.")
+]
+
+
+class GateAsked(Asked):
+    """A job that is run between two waves, on agents of its own. One of `argv`, `script`, `command`.
+
+    The next wave begins when every run of it succeeded; when one failed, the job is aborted; when
+    one has no answer, the job is held.
+    """
+
+    selector: str = Field(examples=["role=probe"])
+    argv: list[str] | None = None
+    script: str | None = None
+    command: str | None = None
+    params: dict[str, str | int | bool] | None = None
+    env: dict[str, str] | None = None
+    cwd: str | None = None
+    user: str | None = None
+    timeout_s: float | None = Field(None, gt=0, allow_inf_nan=False)
+    queue_ttl_s: float | None = Field(None, gt=0, allow_inf_nan=False)
+
+
+class SpreadAsked(Asked):
+    """How the job reaches its hosts. Shares are numbers of hosts or percents of all of them."""
+
+    concurrency: _ShareAsked | None = Field(None, description="Runs begun and not over, at most.")
+    waves: list[_ShareAsked] | None = Field(
+        None, examples=[[1, "10%", "rest"]], description="Sizes; what they leave is the last wave."
+    )
+    pause_s: float | None = Field(None, ge=0, allow_inf_nan=False, description="Between waves.")
+    by_hand: bool | None = Field(None, description="Between waves, somebody must say `resume`.")
+    abort_after: _ShareAsked | None = Field(
+        None, description="Failed executions, or percent of them, at which nothing more is begun."
+    )
+    gate: GateAsked | None = None
+    retries: int | None = Field(None, ge=0, description="Of each failed run; needs `rerunnable`.")
+    retry_delay_s: float | None = Field(None, ge=0, allow_inf_nan=False)
+
+
 class _JobAsked(Asked):
     """What every job can have beside what to run. Null and absent take the controller's default."""
 
@@ -134,6 +184,8 @@ class _JobAsked(Asked):
     rlimits: dict[str, int] | None = Field(None, examples=[{"nofile": 1024}])
     keep_children: bool | None = Field(None, description="Leave what the program left behind.")
     hold: bool | None = Field(None, description="Send nothing before the job is released.")
+    rerunnable: bool | None = Field(None, description="It may be run again where it failed.")
+    spread: SpreadAsked | None = Field(None, description="Not at all hosts at once.")
 
 
 class ArgvJob(_JobAsked):
@@ -214,7 +266,10 @@ class StreamShape(TypedDict):
 
 
 class RunShape(TypedDict):
-    """One command on one agent. *streams* is filled when the end is known."""
+    """One command on one agent. *streams* is filled when the end is known.
+
+    *wave* counts from 1, and is 0 where the job is not spread. *retry_of* is the run before.
+    """
 
     id: str
     job: str
@@ -235,6 +290,8 @@ class RunShape(TypedDict):
     duration_s: float | None
     usage: UsageShape | None
     streams: dict[Literal["stdout", "stderr"], StreamShape]
+    wave: int
+    retry_of: str | None
 
 
 class TextOutput(TypedDict):
@@ -321,6 +378,60 @@ class LimitsShape(TypedDict):
     rlimits: dict[str, int]
 
 
+class GateShape(TypedDict):
+    """What is asked between two waves, and whom."""
+
+    what: ArgvShape | ScriptShape | CommandCallShape
+    selector: str
+
+
+class SpreadShape(TypedDict):
+    """How a job reaches its hosts; shares are written `50` or `10%`."""
+
+    concurrency: str | None
+    waves: list[str]
+    pause_s: float
+    by_hand: bool
+    abort_after: str | None
+    gate: GateShape | None
+    retries: int
+    retry_delay_s: float
+
+
+class HoldShape(TypedDict):
+    """Why nothing is begun, since when, and who asked: a caller, or `rollout`."""
+
+    why: HoldWhy
+    by: str
+    at: Time
+    message: str
+
+
+class RolloutShape(TypedDict):
+    """How far a job that is spread has come. *sizes* are those of its waves, *wave* is from 1.
+
+    *until* ends a pause. *gate* is the job that is asked just now. *ended* tells why it is over,
+    or is being aborted, *by* whom, and *message* in words.
+    """
+
+    phase: Literal["rolling", "retrying", "pausing", "gating", "held", "aborting", "done"]
+    wave: int
+    sizes: list[int]
+    until: Time | None
+    gate: str | None
+    hold: HoldShape | None
+    ended: Ended | None
+    by: str
+    message: str
+    spread: SpreadShape
+
+
+class JobRolling(JobBrief):
+    """A job that is spread, and how far it has come."""
+
+    rollout: RolloutShape
+
+
 class JobShape(JobBrief):
     """A job as it was asked. *env* has only the names: values may be secrets."""
 
@@ -332,6 +443,8 @@ class JobShape(JobBrief):
     namespaces_of: NamespacesOfShape | None
     stdin_bytes: int
     keep_children: bool
+    rerunnable: bool
+    rollout: RolloutShape | None
     runs: list[RunShape]
     runs_next: str | None
 
@@ -361,6 +474,8 @@ class RunEvent(TypedDict):
     ended_at: Time | None
     duration_s: float | None
     streams: dict[Literal["stdout", "stderr"], StreamShape]
+    wave: int
+    retry_of: str | None
 
 
 class EndEvent(TypedDict):

@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 from starlette.routing import BaseRoute
 
+from farhand.api.groups import GroupsShape
 from farhand.api.reading import AGENT_BODY, JOB_BODY
 from farhand.api.shapes import EndEvent, OutputEvent, Problem, RunEvent
 from farhand.http.deepflow import FACADE
@@ -25,11 +26,13 @@ parameters are errors. Lists are paged by cursor."""
 _REFS: Final = "#/components/schemas/{model}"
 
 _BODIES: Final[dict[str, TypeAdapter[Any]]] = {"submitJob": JOB_BODY, "editAgent": AGENT_BODY}
-_EVENTS: Final[dict[str, TypeAdapter[Any]]] = {
-    "output": TypeAdapter(OutputEvent),
-    "run": TypeAdapter(RunEvent),
+_LAST: Final[dict[str, TypeAdapter[Any]]] = {
     "end": TypeAdapter(EndEvent),
     "error": TypeAdapter(Problem),
+}
+_EVENTS: Final[dict[str, dict[str, TypeAdapter[Any]]]] = {
+    "followJob": {"output": TypeAdapter(OutputEvent), "run": TypeAdapter(RunEvent), **_LAST},
+    "followJobGroups": {"groups": TypeAdapter(GroupsShape), **_LAST},
 }
 
 _TOLD: Final = {
@@ -60,14 +63,18 @@ def described(routes: Sequence[BaseRoute], version: str) -> dict[str, Any]:
     schemas: dict[str, Any] = whole.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    events = [_event(kind, _add(schemas, adapter)) for kind, adapter in _EVENTS.items()]
+    events = {
+        operation: [_event(kind, _add(schemas, adapter)) for kind, adapter in kinds.items()]
+        for operation, kinds in _EVENTS.items()
+    }
     for path, operation in _operations(whole):
         if (body := _BODIES.get(operation["operationId"])) is not None:
             content = {"application/json": {"schema": _add(schemas, body)}}
             operation["requestBody"] = {"required": True, "content": content}
         stream = operation["responses"].get("200", {}).get("content", {})
         if EventStream.media_type in stream:
-            stream[EventStream.media_type] = {"schema": {"oneOf": events}}
+            told = events[operation["operationId"]]
+            stream[EventStream.media_type] = {"schema": {"oneOf": told}}
         if path not in OPEN:
             operation["security"] = [{"bearer": []}]
         _add_errors(path, operation)

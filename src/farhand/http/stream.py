@@ -1,10 +1,11 @@
-"""A job's events as server-sent events, for as long as somebody reads.
+"""Server-sent events for as long as somebody reads: what happens to a job, above all.
 
 Holds one page of events and one piece of output for each reader: bytes are read from the store
 when they are about to be written, so a reader that stops costs no more, and is let go in the end.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -62,28 +63,31 @@ def message(kind: str, data: bytes, seq: int | None = None) -> bytes:
     return b"%bevent: %b\ndata: %b\n\n" % (number, kind.encode(), data)
 
 
-class EventStream(Response):
-    """Follows *job* behind event *after*: `output`, `run`, `end`, and comments in between.
+class LiveStream(Response, ABC):
+    """Something told to its end, with comments in between; a subclass says what.
 
-    Raises OverShare, before anything is sent, when too many follow already.
+    What it raises before anything is sent is answered as a status, later as `event: error`.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, caller: Caller, job: JobId, *, after: int) -> None:
+    def __init__(self, caller: Caller, job: JobId) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._caller = caller
         self._job = job
-        self._after = after
+
+    @abstractmethod
+    async def copy(self, out: "Writer") -> None:
+        """Write all there is to tell; return behind the last."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         extension = scope.get("extensions", {}).get(CONNECTION, {})
         connection: Connection | None = extension.get("transport")
-        out = _Writer(self, send)
+        out = Writer(self, send)
         try:
             ended = await first_of(
-                copied=self._copy(out),
+                copied=self.copy(out),
                 gone=gone(receive),
                 stopping=self._caller.stopping.wait(),
                 beats=self._beat(out),
@@ -97,7 +101,7 @@ class EventStream(Response):
             connection.abort()
             await asyncio.sleep(0)  # for the server to see it, and not to call it unfinished
 
-    async def _beat(self, out: "_Writer") -> None:
+    async def _beat(self, out: "Writer") -> None:
         """Begin at once, so that the reader knows; then say now and then that we live."""
         await asyncio.sleep(0)  # a follower that is refused at once gets a status instead
         await out.begin()
@@ -105,7 +109,18 @@ class EventStream(Response):
             await asyncio.sleep(HEARTBEAT_S)
             await out.send(b":\n\n")
 
-    async def _copy(self, out: "_Writer") -> None:
+
+class EventStream(LiveStream):
+    """Follows *job* behind event *after*: `output`, `run`, `end`.
+
+    Raises OverShare, before anything is sent, when too many follow already.
+    """
+
+    def __init__(self, caller: Caller, job: JobId, *, after: int) -> None:
+        super().__init__(caller, job)
+        self._after = after
+
+    async def copy(self, out: "Writer") -> None:
         """Write what happens: what is ready together is written together, and never waits."""
         followers = self._caller.tenant.followers
         async with aclosing(followers.follow(self._job, after=self._after)) as batches:
@@ -152,7 +167,7 @@ class EventStream(Response):
             yield message("output", written, event.seq if at >= end else None)
 
 
-class _Writer:
+class Writer:
     """Writes whole messages, one after the other."""
 
     def __init__(self, response: Response, send: Send) -> None:
