@@ -17,6 +17,7 @@ from farhand.api.shapes import (
     AllTargets,
     ArgvJob,
     CommandJob,
+    GateAsked,
     JobRequest,
     NamedTargets,
     ScriptJob,
@@ -36,7 +37,8 @@ from farhand.domain.job import (
 )
 from farhand.domain.limits import Limits
 from farhand.domain.selector import Selector
-from farhand.errors import BodyTooLarge, InvalidBody, InvalidJob
+from farhand.domain.spread import Gate, Share, Spread, share, waves
+from farhand.errors import BodyTooLarge, InvalidBody, InvalidJob, InvalidSpread
 
 T = TypeVar("T")
 
@@ -96,7 +98,7 @@ def job_spec(asked: JobRequest, limits: Limits) -> JobSpec:
     """Return what to run, the controller's defaults filled in; raise InvalidJob, BodyTooLarge."""
     given = {
         name: value
-        for name in ("cwd", "user", "nice", "rlimits", "env", "keep_children")
+        for name in ("cwd", "user", "nice", "rlimits", "env", "keep_children", "rerunnable")
         if (value := getattr(asked, name)) is not None
     }
     if asked.namespaces_of is not None:
@@ -112,6 +114,56 @@ def job_spec(asked: JobRequest, limits: Limits) -> JobSpec:
     )
 
 
+def spread(asked: JobRequest, limits: Limits) -> Spread | None:
+    """Return how the job is spread, if it is; raise InvalidSpread, InvalidSelector."""
+    if (told := asked.spread) is None:
+        return None
+    return Spread(
+        concurrency=_share(told.concurrency, "concurrency"),
+        waves=waves([str(size) for size in told.waves or ()]),
+        pause_s=told.pause_s or 0.0,
+        by_hand=bool(told.by_hand),
+        abort_after=_share(told.abort_after, "abort_after"),
+        gate=None if told.gate is None else _gate(told.gate, limits),
+        retries=told.retries or 0,
+        retry_delay_s=told.retry_delay_s or 0.0,
+    )
+
+
+def _share(told: int | str | None, what: str) -> Share | None:
+    return None if told is None else share(str(told), what)
+
+
+def _gate(told: GateAsked, limits: Limits) -> Gate:
+    given: dict[str, Any] = {
+        name: value for name in ("cwd", "user", "env") if (value := getattr(told, name)) is not None
+    }
+    spec = JobSpec(
+        what=_gate_what(told),
+        timeout_s=_or(told.timeout_s, limits.run_time_s),
+        queue_ttl_s=_or(told.queue_ttl_s, limits.queue_ttl_s),
+        **given,
+    )
+    return Gate(spec=spec, targets=Selector(told.selector).text)
+
+
+def _gate_what(told: GateAsked) -> What:
+    match told.argv, told.script, told.command:
+        case list(argv), None, None:
+            return Argv(tuple(argv))
+        case None, str(text), None:
+            return Script(text)
+        case None, None, str(ident):
+            return CommandCall(ident, _params(told.params))
+        case _:
+            msg = "the gate: give exactly one of argv, script, command"
+            raise InvalidSpread(msg, at="gate")
+
+
+def _params(told: Mapping[str, str | int | bool] | None) -> dict[str, str]:
+    return {name: _text(value) for name, value in (told or {}).items()}
+
+
 def _or(value: T | None, default: T) -> T:
     return default if value is None else value
 
@@ -123,7 +175,7 @@ def _what(asked: JobRequest) -> What:
         case ScriptJob(script=text):
             return Script(text)
         case CommandJob(command=ident, params=params):
-            return CommandCall(ident, {name: _text(v) for name, v in (params or {}).items()})
+            return CommandCall(ident, _params(params))
 
 
 def _text(value: str | int | bool) -> str:  # noqa: FBT001 - one of the values JSON has

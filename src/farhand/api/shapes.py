@@ -132,7 +132,7 @@ _ShareAsked = Annotated[
 
 
 class GateAsked(Asked):
-    """A job that is run between two waves, on agents of its own. One of `argv`, `script`, `command`.
+    """A job that is run between two waves: one of `argv`, `script`, `command`, on other agents.
 
     The next wave begins when every run of it succeeded; when one failed, the job is aborted; when
     one has no answer, the job is held.

@@ -19,10 +19,13 @@ from farhand.api.shapes import (
     CommandCallShape,
     CommandShape,
     EndEvent,
+    GateShape,
     JobBrief,
+    JobRolling,
     JobShape,
     JobState,
     NamespaceShape,
+    RolloutShape,
     RunBrief,
     RunEvent,
     RunShape,
@@ -37,7 +40,9 @@ from farhand.domain.ids import RunId
 from farhand.domain.job import Argv, CommandCall, Job, Script, What, command_line
 from farhand.domain.messages import Namespace
 from farhand.domain.output import StreamEnd, StreamName
+from farhand.domain.rollout import Rollout
 from farhand.domain.run import Run, Usage
+from farhand.domain.spread import Gate, Share
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -101,7 +106,50 @@ def job_brief(job: Job) -> JobBrief:
     }
 
 
-def job_whole(job: Job, runs: Sequence[Run], cursor: str | None) -> JobShape:
+def _gate(gate: Gate | None) -> GateShape | None:
+    return None if gate is None else {"what": _what(gate.spec.what), "selector": gate.targets}
+
+
+def _share(share: Share | None) -> str | None:
+    return None if share is None else str(share)
+
+
+def rollout(of: Rollout) -> RolloutShape:
+    """Write how far a job that is spread has come."""
+    spread, hold = of.spread, of.hold
+    return {
+        "phase": "held" if hold else of.phase.value,
+        "wave": of.wave,
+        "sizes": list(of.sizes),
+        "until": time(of.until),
+        "gate": of.gate,
+        "hold": None
+        if hold is None
+        else {"why": hold.why, "by": hold.by, "at": time(hold.at), "message": hold.message},
+        "ended": of.ended,
+        "by": of.by,
+        "message": of.message,
+        "spread": {
+            "concurrency": _share(spread.concurrency),
+            "waves": [str(size) for size in spread.waves],
+            "pause_s": spread.pause_s,
+            "by_hand": spread.by_hand,
+            "abort_after": _share(spread.abort_after),
+            "gate": _gate(spread.gate),
+            "retries": spread.retries,
+            "retry_delay_s": spread.retry_delay_s,
+        },
+    }
+
+
+def job_rolling(job: Job, of: Rollout) -> JobRolling:
+    """Write a job that is spread, in one line, and how far it has come."""
+    return {**job_brief(job), "rollout": rollout(of)}
+
+
+def job_whole(
+    job: Job, runs: Sequence[Run], cursor: str | None, of: Rollout | None = None
+) -> JobShape:
     """Write a job as it was asked, with the first of its runs."""
     spec, entered = job.spec, job.spec.namespaces_of
     return {
@@ -123,6 +171,8 @@ def job_whole(job: Job, runs: Sequence[Run], cursor: str | None) -> JobShape:
         ),
         "stdin_bytes": len(spec.stdin),
         "keep_children": spec.keep_children,
+        "rerunnable": spec.rerunnable,
+        "rollout": None if of is None else rollout(of),
         "runs": [run(one) for one in runs],
         "runs_next": cursor,
     }
@@ -185,6 +235,8 @@ def run(of: Run) -> RunShape:
         "duration_s": of.duration_s,
         "usage": None if used is None else _usage(used),
         "streams": _streams(of.streams),
+        "wave": of.wave,
+        "retry_of": of.retry_of,
     }
 
 
@@ -226,6 +278,8 @@ def run_event(of: Run) -> RunEvent:
         "ended_at": time(of.ended_at),
         "duration_s": of.duration_s,
         "streams": _streams(of.streams),
+        "wave": of.wave,
+        "retry_of": of.retry_of,
     }
 
 

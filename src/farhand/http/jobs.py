@@ -18,12 +18,14 @@ from farhand.api.shapes import (
     JobList,
     JobRequest,
     JobResult,
+    JobRolling,
     JobShape,
     RunResult,
 )
 from farhand.domain.ids import JobId, is_id
 from farhand.domain.job import Job
 from farhand.domain.output import StreamName
+from farhand.domain.rollout import Rollout
 from farhand.domain.run import Run
 from farhand.errors import InvalidQuery, Overloaded, UnknownJob
 from farhand.http.answer import Json
@@ -82,6 +84,7 @@ async def _submit(
         key=key,
         digest=reading.digest(asked) if key else "",
         hold=bool(asked.hold),
+        spread=reading.spread(asked, here.limits),
     )
     job = submitted.job
     headers = {"Location": f"{VERSION_ONE}/jobs/{job.id}"}
@@ -164,7 +167,8 @@ async def get_job(here: Here, job: str) -> Json:
     """Tell what was asked, and how the first of its runs stand."""
     found = await _found(here, job)
     page = await here.tenant.store.runs(RunFilter(job=found.id), limit=_RUNS_SHOWN)
-    return Json(writing.job_whole(found, page.items, page.next))
+    rollout = await here.tenant.store.document(Rollout, found.id)
+    return Json(writing.job_whole(found, page.items, page.next, rollout))
 
 
 @router.post(
@@ -189,6 +193,46 @@ async def cancel_job(here: Here, job: str) -> Json:
     """Ask for every run of a job to be ended; asking again changes nothing."""
     found = await _found(here, job)
     return Json(writing.job_brief(await here.tenant.jobs.cancel_job(found.id, by=here.name)), 202)
+
+
+async def _rolling(here: Caller, job: JobId, rollout: Rollout) -> Json:
+    return Json(writing.job_rolling(await _found(here, job), rollout), 202)
+
+
+@router.post(
+    "/jobs/{job}/hold",
+    operation_id="holdJob",
+    status_code=202,
+    responses={202: {"model": JobRolling}},
+)
+async def hold_job(here: Here, job: str) -> Json:
+    """Begin no further run of a job that is spread; asking again changes nothing."""
+    found = (await _found(here, job)).id
+    return await _rolling(here, found, await here.tenant.jobs.rollouts.hold(found, by=here.name))
+
+
+@router.post(
+    "/jobs/{job}/resume",
+    operation_id="resumeJob",
+    status_code=202,
+    responses={202: {"model": JobRolling}},
+)
+async def resume_job(here: Here, job: str) -> Json:
+    """Go on with a job that is held; asking again changes nothing."""
+    found = (await _found(here, job)).id
+    return await _rolling(here, found, await here.tenant.jobs.rollouts.resume(found, by=here.name))
+
+
+@router.post(
+    "/jobs/{job}/abort",
+    operation_id="abortJob",
+    status_code=202,
+    responses={202: {"model": JobRolling}},
+)
+async def abort_job(here: Here, job: str) -> Json:
+    """Begin nothing of a job that is spread any more; what runs goes on."""
+    found = (await _found(here, job)).id
+    return await _rolling(here, found, await here.tenant.jobs.rollouts.abort(found, by=here.name))
 
 
 @router.get(

@@ -22,7 +22,9 @@ from farhand.domain.job import (
 )
 from farhand.domain.messages import Namespace
 from farhand.domain.output import StreamEnd, StreamName
+from farhand.domain.rollout import Ended, HoldWhy, Rollout, aborted, held
 from farhand.domain.run import Run, RunState, Usage, Why
+from farhand.domain.spread import Gate, Share, Spread
 
 RUN = Run(
     id=RunId("run_1"),
@@ -50,6 +52,13 @@ JOB = Job(
     created_at=0.0,
     counts={RunState.FAILED: 1, RunState.QUEUED: 0},
 )
+SPREAD = Spread(
+    concurrency=Share(percent=10.0),
+    waves=(Share(hosts=1),),
+    gate=Gate(spec=JobSpec(what=Argv(("probe",))), targets="role=probe"),
+)
+ROLLOUT = Rollout(id="job_1", spread=SPREAD, sizes=(1, 9), created_at=0.0)
+HELD = held(ROLLOUT, HoldWhy.HAND, by="ada", now=1.0)
 AGENT = Agent(
     id=AgentId("agt_1"),
     identity=Identity(name="web-1", machine_id="m", labels={"role": "web", "tier": "1"}),
@@ -67,6 +76,10 @@ AGENT = Agent(
         (shapes.RunEvent, writing.run_event(ENDED)),
         (shapes.JobBrief, writing.job_brief(JOB)),
         (shapes.JobShape, writing.job_whole(JOB, [RUN, ENDED], "next")),
+        (shapes.JobShape, writing.job_whole(JOB, [RUN], None, HELD)),
+        (shapes.JobRolling, writing.job_rolling(JOB, ROLLOUT)),
+        (shapes.RolloutShape, writing.rollout(HELD)),
+        (shapes.RolloutShape, writing.rollout(aborted(HELD, Ended.HAND, "enough", by="ada"))),
         (shapes.EndEvent, writing.end_event(JOB)),
         (shapes.AgentShape, writing.agent(AGENT)),
         (
@@ -97,6 +110,19 @@ def test_what_is_written_is_what_the_shape_says(shape: Any, written: Any) -> Non
 )
 def test_times_are_utc_with_milliseconds(seconds: float | None, text: str | None) -> None:
     assert text == writing.time(seconds)
+
+
+def test_a_rollout_that_is_held_says_so_and_why() -> None:
+    told = writing.rollout(HELD)
+
+    assert ("held", ("1",), "10%") == (
+        told["phase"],
+        tuple(told["spread"]["waves"]),
+        told["spread"]["concurrency"],
+    )
+    assert {"why": "hand", "by": "ada", "at": "1970-01-01T00:00:01.000Z", "message": ""} == told[
+        "hold"
+    ]
 
 
 def test_a_job_shows_the_names_of_its_environment_and_not_the_values() -> None:
