@@ -71,6 +71,8 @@ def _told(exc: ValidationError, *, tagged: bool) -> list[dict[str, str]]:
                 del where[1:2]
         if where[:1] == ["params"] and len(where) > 2:
             where, message = where[:2], "Input should be a string, a whole number, true or false"
+        if where[:1] == ["spread"] and where[-1] in {"int", "str"}:
+            where, message = where[:-1], "Input should be a number of hosts, or a percent (10%)"
         message = _WORDS.get(error["type"], message)
         told.setdefault("".join(f"/{part}" for part in where), message)
     return [{"at": at, "message": message} for at, message in list(told.items())[:_ERRORS_TOLD]]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from farhand.client._async import AsyncClient, AsyncJobHandle
     from farhand.client._blocking import Client, JobHandle
-    from farhand.client._calls import JobOptions
+    from farhand.client._calls import JobOptions, SpreadOptions
     from farhand.client._errors import (
         AnswerLost,
         BadRequest,
@@ -35,12 +35,14 @@ if TYPE_CHECKING:
         Unreachable,
     )
     from farhand.client._events import End, Event, Output, Result, RunChanged, RunResult
+    from farhand.client._groups import Content, Failures, Group, Groups, Progress
     from farhand.client._shapes import (
         Agent,
         Command,
         Job,
         Namespace,
         Param,
+        Rollout,
         Run,
         StreamEnd,
         Version,
@@ -57,9 +59,13 @@ __all__ = [
     "Command",
     "Conflict",
     "ConnectionFailed",
+    "Content",
     "End",
     "Event",
+    "Failures",
     "FarhandApiError",
+    "Group",
+    "Groups",
     "Job",
     "JobHandle",
     "JobOptions",
@@ -69,10 +75,13 @@ __all__ = [
     "NotFound",
     "Output",
     "Param",
+    "Progress",
     "Result",
+    "Rollout",
     "Run",
     "RunChanged",
     "RunResult",
+    "SpreadOptions",
     "StreamEnd",
     "StreamLost",
     "TimedOut",
@@ -83,7 +92,7 @@ __all__ = [
     "Version",
 ]
 
-_MODULES = ("_errors", "_shapes", "_events", "_calls", "_blocking", "_async")
+_MODULES = ("_errors", "_shapes", "_events", "_calls", "_groups", "_blocking", "_async")
 
 
 def __getattr__(name: str) -> object:

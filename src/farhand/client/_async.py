@@ -17,6 +17,8 @@ from farhand.client._calls import ANSWER_BYTES, Answer, Call, JobOptions
 from farhand.client._errors import AnswerLost, ClientError, UnexpectedAnswer
 from farhand.client._events import KEEP_BYTES, Event, Gathering, Result, StreamName
 from farhand.client._follow import SILENCE_S, STREAMED, Fetching, Following, Reading
+from farhand.client._groups import GroupFollowing, Groups, Wanted
+from farhand.client._groups import groups as groups_of
 from farhand.client._local import address_here
 from farhand.client._resume import (
     ASKED,
@@ -64,6 +66,17 @@ class AsyncJobHandle:
         names = {run.id: run.agent for run in self.runs}
         patience = self._client.patience(FOLLOWED, known=bool(names))
         return self._client.read(Following(self.id, patience, names=names, after=after))
+
+    def groups(
+        self, *, normalise: Sequence[str] = (), diff: bool = False, limit: int | None = None
+    ) -> AsyncIterator[Groups]:
+        """Tell the job's answers in groups, again whenever they have changed, to its end.
+
+        Takes what `AsyncClient.groups` takes; a view may be left out, the last never is.
+        """
+        patience = self._client.patience(FOLLOWED, known=bool(self.runs))
+        wanted = Wanted(normalise, diff, limit)
+        return self._client.read(GroupFollowing(self.id, patience, wanted))
 
     async def wait(self) -> Job:
         """Return the job when nobody waits for a run of it any more.
@@ -170,6 +183,18 @@ class AsyncClient:
         """Ask that every run of a job that is not over be ended."""
         return await self.send(calls.cancel_job(job))
 
+    async def hold_job(self, job: str) -> Job:
+        """Begin no further run of a job that is spread; raise Conflict when that is over."""
+        return await self.send(calls.hold_job(job))
+
+    async def resume_job(self, job: str) -> Job:
+        """Go on with a job that is held; raise Conflict when it is over."""
+        return await self.send(calls.resume_job(job))
+
+    async def abort_job(self, job: str) -> Job:
+        """Begin nothing of a job that is spread any more; what runs goes on."""
+        return await self.send(calls.abort_job(job))
+
     async def get_run(self, run: str) -> Run:
         """Return a run."""
         return await self.send(calls.get_run(run))
@@ -179,6 +204,22 @@ class AsyncClient:
     ) -> AsyncIterator[Run]:
         """Tell the runs of a job in the order they were made, or any runs, newest first."""
         return self._pages(lambda at: calls.runs(at, job=job, agent=agent, state=state))
+
+    async def groups(
+        self,
+        job: str,
+        *,
+        normalise: Sequence[str] = (),
+        diff: bool = False,
+        limit: int | None = None,
+    ) -> Groups:
+        """Return what the runs of a job came to, equal answers once; raise NotFound.
+
+        *normalise* names what outputs are compared without: `numbers`, `times`, `addresses`,
+        `hex`, `uuids`, `hostname`. With *diff* each group is told by how it differs from the
+        majority. At most *limit* groups (1 to 100; 20).
+        """
+        return await self.send(groups_of(job, Wanted(normalise, diff, limit)))
 
     async def cancel_run(self, run: str) -> Run:
         """Ask that a run be ended."""

@@ -13,6 +13,8 @@ from farhand.client._calls import Call, JobOptions
 from farhand.client._errors import ClientError, TimedOut
 from farhand.client._events import KEEP_BYTES, Event, Gathering, Result, StreamName
 from farhand.client._follow import SILENCE_S, STREAMED, Fetching, Following, Reading
+from farhand.client._groups import GroupFollowing, Groups, Wanted
+from farhand.client._groups import groups as groups_of
 from farhand.client._local import address_here
 from farhand.client._resume import (
     ASKED,
@@ -49,6 +51,17 @@ class JobHandle:
         names = {run.id: run.agent for run in self.runs}
         patience = self._client.patience(FOLLOWED, known=bool(names))
         return self._client.read(Following(self.id, patience, names=names, after=after))
+
+    def groups(
+        self, *, normalise: Sequence[str] = (), diff: bool = False, limit: int | None = None
+    ) -> Iterator[Groups]:
+        """Tell the job's answers in groups, again whenever they have changed, to its end.
+
+        Takes what `Client.groups` takes; a view may be left out, the last never is.
+        """
+        patience = self._client.patience(FOLLOWED, known=bool(self.runs))
+        wanted = Wanted(normalise, diff, limit)
+        return self._client.read(GroupFollowing(self.id, patience, wanted))
 
     def wait(self, timeout_s: float | None = None) -> Job:
         """Return the job when nobody waits for a run of it any more; raise TimedOut before.
@@ -157,6 +170,18 @@ class Client:
         """Ask that every run of a job that is not over be ended; raise NotFound."""
         return self.send(calls.cancel_job(job))
 
+    def hold_job(self, job: str) -> Job:
+        """Begin no further run of a job that is spread; raise Conflict when that is over."""
+        return self.send(calls.hold_job(job))
+
+    def resume_job(self, job: str) -> Job:
+        """Go on with a job that is held; raise Conflict when it is over."""
+        return self.send(calls.resume_job(job))
+
+    def abort_job(self, job: str) -> Job:
+        """Begin nothing of a job that is spread any more; what runs goes on."""
+        return self.send(calls.abort_job(job))
+
     def get_run(self, run: str) -> Run:
         """Return a run; raise NotFound."""
         return self.send(calls.get_run(run))
@@ -166,6 +191,22 @@ class Client:
     ) -> Iterator[Run]:
         """Yield the runs of a job in the order they were made, or any runs, newest first."""
         return self._pages(lambda at: calls.runs(at, job=job, agent=agent, state=state))
+
+    def groups(
+        self,
+        job: str,
+        *,
+        normalise: Sequence[str] = (),
+        diff: bool = False,
+        limit: int | None = None,
+    ) -> Groups:
+        """Return what the runs of a job came to, equal answers once; raise NotFound.
+
+        *normalise* names what outputs are compared without: `numbers`, `times`, `addresses`,
+        `hex`, `uuids`, `hostname`. With *diff* each group is told by how it differs from the
+        majority. At most *limit* groups (1 to 100; 20).
+        """
+        return self.send(groups_of(job, Wanted(normalise, diff, limit)))
 
     def cancel_run(self, run: str) -> Run:
         """Ask that a run be ended; raise NotFound."""

@@ -73,13 +73,33 @@ class Call(Generic[T]):
         return self.read(answer)
 
 
+class SpreadOptions(TypedDict, total=False):
+    """How a job reaches its hosts. A share is a number of hosts (50) or a percent (`10%`).
+
+    *concurrency* bounds the runs under way. *waves* are sizes, such as `[1, "10%", "rest"]`;
+    between two of them *pause_s* seconds pass, or with *by_hand* somebody says `resume_job`, and
+    the *gate* is asked: a job as JSON, with a `selector` of its own. *abort_after* failed
+    executions nothing more begins. *retries* needs a job that is *rerunnable*.
+    """
+
+    concurrency: int | str
+    waves: Sequence[int | str]
+    pause_s: float
+    by_hand: bool
+    abort_after: int | str
+    gate: Mapping[str, Any]
+    retries: int
+    retry_delay_s: float
+
+
 class JobOptions(TypedDict, total=False):
     """What a job can have beside its argv; absent or None takes the controller's default.
 
     What to run: *argv* as the argument, or *script* (text), or *command* (ident) with *params*.
     Where: *names* (names, ids or `IP-MAC`), or *selector*, or *all_agents*. *stdin* bytes;
     *namespaces_of* is (pid, kinds); *output_limit_bytes* of each stream; times in seconds. With
-    *hold* nothing is sent before `release_job`.
+    *hold* nothing is sent before `release_job`. *spread* says how it reaches its hosts, and
+    *rerunnable* that it may be run again where it failed.
     """
 
     script: str | None
@@ -100,12 +120,14 @@ class JobOptions(TypedDict, total=False):
     rlimits: Mapping[str, int] | None
     keep_children: bool | None
     hold: bool | None
+    spread: SpreadOptions | None
+    rerunnable: bool | None
     idempotency_key: str | None
 
 
 _PLAIN: Final = (
     *("script", "command", "params", "env", "cwd", "user", "timeout_s", "queue_ttl_s"),
-    *("output_limit_bytes", "nice", "rlimits", "keep_children", "hold"),
+    *("output_limit_bytes", "nice", "rlimits", "keep_children", "hold", "spread", "rerunnable"),
 )
 
 
@@ -234,6 +256,21 @@ def release_job(job: str) -> Call[Job]:
 def cancel_job(job: str) -> Call[Job]:
     """Ask that every run of a job that is not over be ended."""
     return _sending("POST", path_of("jobs", job, "cancel"), read_job)
+
+
+def hold_job(job: str) -> Call[Job]:
+    """Ask that no further run of a job that is spread begin."""
+    return _sending("POST", path_of("jobs", job, "hold"), read_job)
+
+
+def resume_job(job: str) -> Call[Job]:
+    """Ask that a job that is held go on."""
+    return _sending("POST", path_of("jobs", job, "resume"), read_job)
+
+
+def abort_job(job: str) -> Call[Job]:
+    """Ask that nothing more of a job that is spread begin."""
+    return _sending("POST", path_of("jobs", job, "abort"), read_job)
 
 
 def get_run(run: str) -> Call[Run]:

@@ -33,7 +33,8 @@ class StreamEnd:
 class Run:
     """One command on one agent. *agent* is its name when the run was made, *why* a stable code.
 
-    *streams* (`stdout`, `stderr`) are known once the run has ended. *raw* is the whole JSON.
+    *streams* (`stdout`, `stderr`) are known once the run has ended. *wave* is from 1 where the job
+    is spread, *retry_of* the run that failed before. *raw* is the whole JSON.
     """
 
     id: str
@@ -49,6 +50,8 @@ class Run:
     ended_at: datetime | None = None
     duration_s: float | None = None
     streams: Mapping[str, StreamEnd] = field(default_factory=dict)
+    wave: int = 0
+    retry_of: str | None = None
     raw: Json = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -58,10 +61,30 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """How far a job that is spread has come. *phase* is `rolling`, `held`, `done` and so on.
+
+    *wave* is from 1, *sizes* are those of all waves. *why* it is held or over is a stable code,
+    *message* says it in words. *until* ends a pause, *gate* is the job that is asked just now.
+    """
+
+    phase: str
+    wave: int = 1
+    sizes: tuple[int, ...] = ()
+    until: datetime | None = None
+    gate: str | None = None
+    why: str | None = None
+    by: str = ""
+    message: str = ""
+    raw: Json = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What somebody asked for. *counts* tells how many of its runs are in each state.
 
-    *runs* are the first hundred; `runs(job=…)` has them all. A list of jobs tells none.
+    *runs* are the first hundred; `runs(job=…)` has them all. A list of jobs tells none, and no
+    *rollout*.
     """
 
     id: str
@@ -73,6 +96,7 @@ class Job:
     counts: Mapping[str, int] = field(default_factory=dict)
     cancel_requested: bool = False
     runs: tuple[Run, ...] = ()
+    rollout: Rollout | None = None
     raw: Json = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -219,6 +243,24 @@ def read_run(found: object, key: str = "id") -> Run:
         ended_at=_time(raw.get("ended_at")),
         raw=raw,
         **_known(raw, "job", "why", "message", "exit_code", "signal", "duration_s"),
+        **_known(raw, "wave", "retry_of"),
+    )
+
+
+def _rollout(found: object) -> Rollout | None:
+    if found is None:
+        return None
+    raw = entries(found)
+    hold = entries(raw.get("hold") or {})
+    return Rollout(
+        phase=text(raw, "phase"),
+        sizes=tuple(_items(raw.get("sizes") or [])),
+        until=_time(raw.get("until")),
+        why=hold.get("why") or raw.get("ended"),
+        by=str(hold.get("by") or raw.get("by") or ""),
+        message=str(hold.get("message") or raw.get("message") or ""),
+        raw=raw,
+        **_known(raw, "wave", "gate"),
     )
 
 
@@ -229,6 +271,7 @@ def read_job(found: object) -> Job:
         id=text(raw, "id"),
         created_at=_time(raw.get("created_at")),
         runs=tuple(read_run(run) for run in _items(raw.get("runs") or [])),
+        rollout=_rollout(raw.get("rollout")),
         raw=raw,
         **_known(raw, "state", "by", "targets", "summary", "counts", "cancel_requested"),
     )

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farhand.api.reading import AGENT_BODY, JOB_BODY, agent_edit, digest, job_spec, parsed, targets
+from farhand.api.reading import (
+    AGENT_BODY,
+    JOB_BODY,
+    agent_edit,
+    digest,
+    job_spec,
+    parsed,
+    spread,
+    targets,
+)
 from farhand.api.shapes import JobRequest
 from farhand.domain.job import (
     AllAgents,
@@ -22,7 +31,15 @@ from farhand.domain.job import (
 )
 from farhand.domain.limits import DEFAULTS
 from farhand.domain.selector import Selector
-from farhand.errors import InvalidBody, InvalidJob, InvalidSelector, NoTargets, TooManyTargets
+from farhand.domain.spread import Gate, Share, Spread
+from farhand.errors import (
+    InvalidBody,
+    InvalidJob,
+    InvalidSelector,
+    InvalidSpread,
+    NoTargets,
+    TooManyTargets,
+)
 
 
 def asked(**fields: Any) -> JobRequest:
@@ -60,6 +77,7 @@ def test_every_field_reaches_the_spec() -> None:
         nice=-3,
         rlimits={"nofile": 64},
         keep_children=True,
+        rerunnable=True,
     )
 
     assert found == JobSpec(
@@ -75,6 +93,7 @@ def test_every_field_reaches_the_spec() -> None:
         nice=-3,
         rlimits={"nofile": 64},
         keep_children=True,
+        rerunnable=True,
     )
 
 
@@ -184,3 +203,57 @@ def test_an_edit_tells_absent_from_null() -> None:
     assert {"name": None, "unname": False, "labels": None, "drained": None} == nothing
     assert unnamed["unname"]
     assert {"a": None, "b": "c"} == unnamed["labels"]
+
+
+def test_a_spread_is_read_with_its_gate() -> None:
+    found = spread(
+        asked(
+            spread={
+                "concurrency": "12.5%",
+                "waves": [1, "10%", "rest"],
+                "pause_s": 30,
+                "abort_after": 3,
+                "gate": {"command": "ping", "params": {"count": 3}, "selector": "role=probe"},
+                "retries": 2,
+                "retry_delay_s": 1.5,
+            }
+        ),
+        DEFAULTS,
+    )
+
+    assert found == Spread(
+        concurrency=Share(percent=12.5),
+        waves=(Share(hosts=1), Share(percent=10.0)),
+        pause_s=30.0,
+        abort_after=Share(hosts=3),
+        gate=Gate(
+            spec=JobSpec(what=CommandCall("ping", {"count": "3"})),
+            targets="role=probe",
+        ),
+        retries=2,
+        retry_delay_s=1.5,
+    )
+    assert spread(asked(), DEFAULTS) is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"concurrency": 0},
+        {"concurrency": "0%"},
+        {"abort_after": "many"},
+        {"waves": [1, "rest", 2]},
+        {"gate": {"selector": "a=b"}},
+        {"gate": {"selector": "a=b", "argv": ["x"], "script": "x"}},
+    ],
+)
+def test_a_spread_that_cannot_be_read_is_refused(told: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSpread):
+        spread(asked(spread=told), DEFAULTS)
+
+
+@pytest.mark.parametrize("told", [{"concurrency": 1.5}, {"waves": "1"}, {"pause_s": -1}, {"x": 1}])
+def test_a_spread_of_another_shape_is_refused_with_its_place(told: dict[str, Any]) -> None:
+    (where,) = set(problems(spread=told))
+
+    assert where.startswith(f"/spread/{next(iter(told))}")
