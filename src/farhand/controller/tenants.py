@@ -9,6 +9,7 @@ from typing import Self
 from farhand.controller.agents import Agents
 from farhand.controller.enrolment import Enrolment
 from farhand.controller.firing import Firer
+from farhand.controller.groups import Groups
 from farhand.controller.jobs import Jobs
 from farhand.controller.output import Followers
 from farhand.controller.schedules import Schedules
@@ -31,6 +32,7 @@ class Tenant:
     agents: Agents
     schedules: Schedules
     followers: Followers
+    groups: Groups
     sessions: Sessions
 
 
@@ -104,6 +106,7 @@ class Tenants:
             agents=Agents(sessions),
             schedules=Schedules(sessions, self._enrolment),
             followers=Followers(org, store, self._bus, self._limits),
+            groups=Groups(org, store, self._bus, self._clock, self._limits),
             sessions=sessions,
         )
         firer = Firer(sessions, jobs, self._enrolment)

@@ -1,7 +1,7 @@
 """The answers of a job in groups, now and live."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from farhand.domain.normalise import Normaliser
 from farhand.domain.output import StreamEnd, StreamName
 from farhand.domain.run import Ending, RunState, Why
 from farhand.errors import OverShare, UnknownJob
-from farhand.ports import Prune
+from farhand.ports import MoveRun, Prune
 from farhand.storage.memory import MemoryStore
 from farhand.testing import Behaviour, World, ended, hang, output, succeed
 
@@ -287,8 +287,6 @@ async def test_a_run_that_is_lost_heals_out_of_its_group() -> None:
 
 
 async def _lose(world: World, run: RunId) -> None:
-    from farhand.ports import MoveRun  # noqa: PLC0415
-
     await world.store.apply(
         [
             MoveRun(
@@ -310,17 +308,11 @@ async def _until(world: World, run: RunId, state: RunState) -> None:
 
 async def test_a_job_that_is_not_there_is_unknown() -> None:
     async with World.start() as world:
-        for look in (world.tenant.groups.look, _first(world)):
+        with pytest.raises(UnknownJob):
+            await world.tenant.groups.look(new_job(), Asked())
+        async with aclosing(world.tenant.groups.watch(new_job(), Asked())) as sights:
             with pytest.raises(UnknownJob):
-                await look(new_job(), Asked())
-
-
-def _first(world: World) -> Callable[..., object]:
-    async def first(*args: object) -> object:
-        async with aclosing(world.tenant.groups.watch(*args)) as sights:  # type: ignore[arg-type]  # passed on
-            return await anext(sights)
-
-    return first
+                await anext(sights)
 
 
 async def test_a_job_that_is_deleted_ends_its_watchers() -> None:
