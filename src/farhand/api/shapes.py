@@ -244,6 +244,7 @@ class RunBrief(TypedDict):
     id: str
     agent: AgentRef
     state: RunState
+    wave: int
 
 
 class UsageShape(TypedDict):

@@ -184,7 +184,7 @@ def _ref(of: Run) -> AgentRef:
 
 def run_brief(of: Run) -> RunBrief:
     """Write a run as a submitted job has it."""
-    return {"id": of.id, "agent": _ref(of), "state": of.state}
+    return {"id": of.id, "agent": _ref(of), "state": of.state, "wave": of.wave}
 
 
 _Streams = dict[Literal["stdout", "stderr"], StreamShape]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from farhand.cli.interrupts import Interrupts
-from farhand.cli.outcome import Exit, exit_code, notes
+from farhand.cli.outcome import Exit, exit_code, last_tries, notes
 from farhand.cli.screen import JsonLines, Prefixed, Raw, Screen, note
 from farhand.client._blocking import Client, JobHandle
 from farhand.client._calls import cancel_job
@@ -30,12 +30,26 @@ class Progress:
 
     def waiting(self) -> str | None:
         """Say which hosts have not begun; None when all have."""
-        away = [run.agent for run in self.runs.values() if run.state in {"held", "queued"}]
+        away = [
+            run.agent
+            for run in self.runs.values()
+            if run.state == "queued" or (run.state == "held" and not run.wave)
+        ]
         if not away:
-            return None
+            return self._later()
         named = ", ".join(away[:_NAMED]) + (", …" if len(away) > _NAMED else "")
         whom = named if len(self.runs) == 1 else f"{len(away)} of {len(self.runs)} hosts: {named}"
         return f"waiting for {whom} (not connected, or busy)"
+
+    def _later(self) -> str | None:
+        """Say which wave is under way; None when no other comes."""
+        waves = sorted({run.wave for run in self.runs.values()})
+        later = [run for run in self.runs.values() if run.state == "held"]
+        if not later:
+            return None
+        wave = min(run.wave for run in later)
+        told = f"{len(later)} of {len(self.runs)} hosts wait for their turn"
+        return f"{told}; next is wave {wave} of {waves[-1]}"
 
 
 def choose(runs: Sequence[Run], *, as_json: bool, prefixed: bool, colour: bool) -> Screen:
@@ -83,7 +97,7 @@ def show(client: Client, job: JobHandle, screen: Screen, *, quiet: bool = False)
         if not interrupts.heard:
             note(f"the cancel was not heard; `farhand jobs cancel {job.id}` asks again")
         return Exit.INTERRUPTED
-    runs = _settled(client, job, list(progress.runs.values()))
+    runs = last_tries(_settled(client, job, list(progress.runs.values())))
     if not quiet:
         for line in notes(job.id, runs):
             note(line)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from farhand.cli import following, tables
+from farhand.cli import following, spreading, tables
 from farhand.cli.outcome import Exit, what_happened
 from farhand.cli.parser import add_connection, connection
 from farhand.cli.runs import COLUMNS as RUN_COLUMNS
@@ -41,6 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--stderr", action="store_true", help="what went to stderr")
     _action(verbs, "release", "send the runs of a job that is held")
     _action(verbs, "cancel", "end every run of it that is not over")
+    _action(verbs, "hold", "begin no further run of a job that is spread")
+    _action(verbs, "resume", "go on with a job that is held")
+    _action(verbs, "abort", "begin nothing of a job that is spread any more; what runs goes on")
 
 
 def _action(verbs: Any, name: str, said: str) -> argparse.ArgumentParser:
@@ -72,6 +75,12 @@ def execute(args: argparse.Namespace) -> int:
                 _show(client.release_job(args.job), [], as_json=args.json)
             case "cancel":
                 _show(client.cancel_job(args.job), [], as_json=args.json)
+            case "hold":
+                _show(client.hold_job(args.job), [], as_json=args.json)
+            case "resume":
+                _show(client.resume_job(args.job), [], as_json=args.json)
+            case "abort":
+                _show(client.abort_job(args.job), [], as_json=args.json)
             case _:
                 job = client.get_job(args.job)
                 runs = [] if args.json else list(client.runs(job=job.id))
@@ -123,6 +132,7 @@ def _show(job: Job, runs: list[Run], *, as_json: bool) -> None:
             "by": job.by,
             "made": f"{tables.at(job.created_at)} ({tables.ago(job.created_at)})",
             "runs": tables.assignments(job.counts),
+            **spreading.told(job),
         }
     )
     if runs:

@@ -18,7 +18,7 @@ class Prefixer:
     line and `web-1 + ` goes on with one that was longer than *limit* bytes.
     """
 
-    __slots__ = ("_broken", "_fronts", "_held", "_limit")
+    __slots__ = ("_broken", "_fronts", "_held", "_limit", "_width")
 
     def __init__(
         self, names: Mapping[str, str], *, colour: bool = False, limit: int = LINE_BYTES
@@ -29,8 +29,14 @@ class Prefixer:
             for number, (run, name) in enumerate(names.items())
         }
         self._limit = limit
+        self._width = width
         self._held: dict[tuple[str, str], bytearray] = {}
         self._broken: set[tuple[str, str]] = set()  # its line began in an earlier piece
+
+    def know(self, run: str, name: str) -> None:
+        """Put *name* in front of a run that was made later."""
+        if run not in self._fronts:
+            self._fronts[run] = _front(name.ljust(self._width), None)
 
     def feed(self, run: str, stream: str, data: bytes) -> bytes:
         """Take the next bytes of a stream; return the lines that they complete."""

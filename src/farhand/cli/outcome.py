@@ -4,7 +4,7 @@ Pure. docs/reference/exit-codes.md is the table of `exit_code` in words.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -56,6 +56,13 @@ _NEXT: Final = {
     "agent_restarted": "what it did until then is not undone",
     "output_corrupt": "what is kept is not what was printed; run it again",
 }
+
+
+def last_tries(runs: Iterable[Run]) -> list[Run]:
+    """Leave out runs that failed and were made again: the last one of each host counts."""
+    every = list(runs)
+    again = {run.retry_of for run in every}
+    return [run for run in every if run.id not in again]
 
 
 def exit_code(runs: Sequence[Run], *, interrupted: bool = False) -> int:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from farhand.cli import following
+from farhand.cli import following, spreading
 from farhand.cli.outcome import Exit
 from farhand.cli.parser import UsageError, connection, flat
 from farhand.cli.screen import JsonLines, colourful
@@ -25,6 +25,7 @@ examples:
   farhand run web-1,web-2 -- df -h /
   farhand run -l 'role=web & os=linux' -- systemctl status nginx
   farhand run --all --script check.sh --timeout 30s
+  farhand run -l role=web --waves 1,10%,rest --abort-after 5% -- apt-get upgrade -y
   farhand run web-1 --command ping -p host=10.0.0.1
 """
 
@@ -69,6 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--keep-children", action="store_true", help="leave what it leaves behind")
     how.add_argument("--idempotency-key", metavar="KEY", help="the same key is the same job")
+    spreading.configure(parser)
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--detach", action="store_true", help="print the job's id and leave")
     shown.add_argument("--hold", action="store_true", help="as --detach; `jobs release` sends it")
@@ -121,6 +123,10 @@ def _options(args: argparse.Namespace) -> JobOptions:
         options["env"] = dict(args.env)
     if args.hold:
         options["hold"] = True
+    if args.rerunnable:
+        options["rerunnable"] = True
+    if (spread := spreading.options(args)) is not None:
+        options["spread"] = spread
     if args.keep_children:
         options["keep_children"] = True
     if args.rlimit:

@@ -55,7 +55,7 @@ class Prefixed:
 
     def __init__(self, names: Mapping[str, str], *, colour: bool) -> None:
         self._prefixer = Prefixer(names, colour=colour)
-        self._runs = list(names)
+        self._runs = dict.fromkeys(names)
 
     def submitted(self, job: Job) -> None:
         """Nothing to show."""
@@ -65,6 +65,9 @@ class Prefixed:
             write(output.stream, lines)
 
     def changed(self, run: Run) -> None:
+        if run.retry_of is not None:
+            self._prefixer.know(run.id, run.agent)
+            self._runs[run.id] = None
         if run.resting:
             self._finish(run.id)
 

@@ -1,9 +1,10 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from farhand.cli.outcome import LINES, NAMED, Exit, exit_code, notes
+from farhand.cli.outcome import LINES, NAMED, Exit, exit_code, last_tries, notes
 from farhand.client._shapes import Run, StreamEnd
 
 ROOT = Path(__file__).parents[3]
@@ -127,3 +128,11 @@ def test_every_exit_code_is_in_the_docs() -> None:
     documented = {int(code) for code in re.findall(r"^\| (\d+) ", table, re.MULTILINE)}
 
     assert set() == {int(code) for code in Exit} - {Exit.SIGNALLED} - documented
+
+
+def test_of_a_host_the_last_try_counts() -> None:
+    failed, again = run("failed", "exit", code=1), run("succeeded", "exit", name="web-1b")
+    again = replace(again, retry_of=failed.id)
+
+    assert [again] == last_tries([failed, again])
+    assert 0 == exit_code(last_tries([failed, again]))
