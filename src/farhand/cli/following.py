@@ -4,18 +4,21 @@ Shared by `run` and `jobs follow`. Decides nothing about exit codes: that is out
 """
 
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 from farhand.cli.interrupts import Interrupts
-from farhand.cli.outcome import Exit, exit_code, last_tries, notes
+from farhand.cli.outcome import Exit, exit_code, notes
 from farhand.cli.screen import JsonLines, Prefixed, Raw, Screen, note
 from farhand.client._blocking import Client, JobHandle
 from farhand.client._calls import cancel_job
 from farhand.client._errors import ClientError, StreamLost
-from farhand.client._events import End, Output, RunChanged
+from farhand.client._events import End, Event, Output, RunChanged
 from farhand.client._resume import ignored
 from farhand.client._shapes import Run
+
+T = TypeVar("T")
 
 PATIENCE_S: Final = 600.0  # a restart of the controller's host fits into it
 UNREAD_S: Final = 5.0  # for the cancel of a job that nobody reads
@@ -64,25 +67,69 @@ def choose(runs: Sequence[Run], *, as_json: bool, prefixed: bool, colour: bool) 
 def show(client: Client, job: JobHandle, screen: Screen, *, quiet: bool = False) -> int:
     """Show the job to its end; return the exit code. Interrupted or unread, it is cancelled."""
     progress = Progress(job.runs)
-    waiting = (lambda: None) if quiet or isinstance(screen, JsonLines) else progress.waiting
+    silent = quiet or isinstance(screen, JsonLines)
+
+    def take(event: Event) -> bool:
+        match event:
+            case Output():
+                screen.printed(event)
+                return True
+            case RunChanged(run):
+                progress.runs[run.id] = run
+                screen.changed(run)
+            case End():
+                screen.ended(event)
+        return False
+
+    waiting = nobody if silent else progress.waiting
+    ended = attend(client, job, job, take, waiting=waiting, quiet=quiet)
+    if ended.left:
+        return Exit.INTERRUPTED
+    runs = _settled(client, job, list(progress.runs.values()))
+    if not quiet:
+        for line in notes(job.id, runs):
+            note(line)
+    return exit_code(runs, interrupted=ended.interrupted)
+
+
+def nobody() -> None:
+    """Nobody is waited for, as far as anybody should be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attended:
+    """How it was to follow a job: *interrupted* by a person, who may have *left* before its end."""
+
+    interrupted: bool
+    left: bool
+
+
+def attend(
+    client: Client,
+    job: JobHandle,
+    told: Iterable[T],
+    take: Callable[[T], bool],
+    *,
+    waiting: Callable[[], str | None],
+    say: Callable[[str], None] = note,
+    quiet: bool = False,
+) -> Attended:
+    """Give *take* all that is *told* of a job; a first Ctrl-C cancels it, a second leaves.
+
+    *take* returns whether something came that a person waits for; before that, *waiting* says once
+    what is waited for. Notes are said by *say*. A reader that went away cancels the job.
+    """
     ask = cancel_job(job.id)
 
     def cancel() -> None:
         client.send(ask, notice=ignored)  # the stream tells of a controller that is away
 
     left = False
-    with Interrupts(cancel, waiting=waiting) as interrupts:
+    with Interrupts(cancel, waiting=waiting, say=say) as interrupts:
         try:
-            for event in job:
-                match event:
-                    case Output():
-                        interrupts.arrived()
-                        screen.printed(event)
-                    case RunChanged(run):
-                        progress.runs[run.id] = run
-                        screen.changed(run)
-                    case End():
-                        screen.ended(event)
+            for event in told:
+                if take(event):
+                    interrupts.arrived()
         except BrokenPipeError:
             cancel_unread(client, job)
             raise
@@ -93,15 +140,10 @@ def show(client: Client, job: JobHandle, screen: Screen, *, quiet: bool = False)
             raise
     if left:
         if not quiet:
-            note(f"left; `farhand jobs follow {job.id}` comes back to it")
+            say(f"left; `farhand jobs follow {job.id}` comes back to it")
         if not interrupts.heard:
-            note(f"the cancel was not heard; `farhand jobs cancel {job.id}` asks again")
-        return Exit.INTERRUPTED
-    runs = last_tries(_settled(client, job, list(progress.runs.values())))
-    if not quiet:
-        for line in notes(job.id, runs):
-            note(line)
-    return exit_code(runs, interrupted=interrupts.seen)
+            say(f"the cancel was not heard; `farhand jobs cancel {job.id}` asks again")
+    return Attended(interrupts.seen, left)
 
 
 def _later(job: JobHandle, *, asked: bool, heard: bool) -> str:

@@ -25,7 +25,8 @@ class Interrupts:
 
     *cancel* is as patient as it likes, in a thread of its own.
     After WAITING_S seconds without `arrived`, *waiting* is called once: it says what is waited
-    for. Outside the main thread, where Python delivers no signals, it does nothing.
+    for. What a person should know is told by *say*, from any thread. Outside the main thread, where
+    Python delivers no signals, it does nothing.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class Interrupts:
         cancel: Callable[[], object],
         *,
         waiting: Callable[[], str | None] = lambda: None,
+        say: Callable[[str], None] = note,
     ) -> None:
         self.seen = False
         self.heard = False  # the controller was told
         self._cancel = cancel
         self._waiting = waiting
+        self._say = say
         self._timer = 0.0
         self._before: dict[signal.Signals, Handler | int | None] = {}
         self._asking: threading.Thread | None = None
@@ -80,11 +83,11 @@ class Interrupts:
         self._asking.start()
 
     def _ask(self) -> None:
-        note("cancelling; Ctrl-C again leaves without waiting")
+        self._say("cancelling; Ctrl-C again leaves without waiting")
         try:
             self._cancel()
         except ClientError as exc:
-            note(f"could not cancel: {exc} [{exc.code}]")
+            self._say(f"could not cancel: {exc} [{exc.code}]")
         else:
             self.heard = True
 

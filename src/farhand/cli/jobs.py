@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from farhand.cli import following, spreading, tables
+from farhand.cli import following, spreading, tables, watching
 from farhand.cli.outcome import Exit, what_happened
 from farhand.cli.parser import add_connection, connection
+from farhand.cli.region import Region
 from farhand.cli.runs import COLUMNS as RUN_COLUMNS
 from farhand.cli.screen import colourful, json_line
 from farhand.client._blocking import Client, JobHandle
@@ -39,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     output = _action(verbs, "output", "what is stored of its output now")
     output.add_argument("--no-prefix", action="store_true", help="no host in front of lines")
     output.add_argument("--stderr", action="store_true", help="what went to stderr")
+    watching.configure(_action(verbs, "groups", "what its runs came to, equal answers once"))
     _action(verbs, "release", "send the runs of a job that is held")
     _action(verbs, "cancel", "end every run of it that is not over")
     _action(verbs, "hold", "begin no further run of a job that is spread")
@@ -56,8 +58,10 @@ def _action(verbs: Any, name: str, said: str) -> argparse.ArgumentParser:
 
 def execute(args: argparse.Namespace) -> int:
     """List jobs, or do to one what was asked."""
-    patience_s = following.PATIENCE_S if args.action == "follow" else PATIENCE_S
-    with connection(args, patience_s=patience_s) as client:
+    followed = args.action == "follow" or (args.action == "groups" and args.follow)
+    patience_s = following.PATIENCE_S if followed else PATIENCE_S
+    region = Region(os.environ)
+    with connection(args, patience_s=patience_s, notice=region.note) as client:
         match args.action:
             case None:
                 tables.show(
@@ -69,6 +73,8 @@ def execute(args: argparse.Namespace) -> int:
                 )
             case "follow":
                 return _follow(client, args)
+            case "groups":
+                return watching.execute(client, args, region)
             case "output":
                 _output(client, args)
             case "release":

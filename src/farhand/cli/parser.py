@@ -16,7 +16,7 @@ from farhand.cli.screen import note
 from farhand.cli.units import patience
 from farhand.client._blocking import Client
 from farhand.client._errors import ClientError, NotConfigured, NotFound
-from farhand.client._resume import PATIENCE_S
+from farhand.client._resume import PATIENCE_S, Notice
 
 _LOOKED_THROUGH: Final = 5_000  # agents, for a name that is close
 
@@ -76,8 +76,10 @@ def add_connection(parser: argparse.ArgumentParser, *, again: bool = False) -> N
 
 
 @contextmanager
-def connection(args: argparse.Namespace, *, patience_s: float = PATIENCE_S) -> Iterator[Client]:
-    """Give a client of the controller that *args* name, which tells its notices on stderr.
+def connection(
+    args: argparse.Namespace, *, patience_s: float = PATIENCE_S, notice: Notice = note
+) -> Iterator[Client]:
+    """Give a client of the controller that *args* name, which tells its notices to *notice*.
 
     *patience_s* is the default of --patience. An agent that is not known comes with the names that
     are close to what was typed.
@@ -85,7 +87,7 @@ def connection(args: argparse.Namespace, *, patience_s: float = PATIENCE_S) -> I
     token = token_in(args.token_file) if args.token_file else None
     if args.patience is not None:
         patience_s = args.patience
-    with Client(args.url, token, ca=args.ca, patience_s=patience_s, notice=note) as client:
+    with Client(args.url, token, ca=args.ca, patience_s=patience_s, notice=notice) as client:
         try:
             yield client
         except NotFound as exc:

@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from farhand.cli import following, spreading
+from farhand.cli import following, spreading, watching
 from farhand.cli.outcome import Exit
 from farhand.cli.parser import UsageError, connection, flat
+from farhand.cli.region import Region
 from farhand.cli.screen import JsonLines, colourful
-from farhand.cli.units import duration, names, pair, size
-from farhand.client._blocking import JobHandle
+from farhand.cli.units import duration, names, normalisers, pair, size
+from farhand.client._blocking import Client, JobHandle
 from farhand.client._calls import JobOptions
+from farhand.client._groups import Wanted
+from farhand.client._shapes import Job
 
 _INPUT_BYTES: Final = 4 * 1024 * 1024  # read of --stdin and --script; a controller takes less
 
@@ -76,6 +79,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--hold", action="store_true", help="as --detach; `jobs release` sends it")
     shown.add_argument("--json", action="store_true", help="one JSON object a line")
     shown.add_argument("--no-prefix", action="store_true", help="no host in front of lines")
+    shown.add_argument(
+        "--group",
+        action=argparse.BooleanOptionalAction,
+        help="equal answers once, at the end; by default on a terminal, for more than ten hosts",
+    )
+    shown.add_argument(
+        "--normalise", type=normalisers, metavar="KINDS", help="group without numbers,times,…"
+    )
     shown.add_argument("-q", "--quiet", action="store_true", help="output alone, no notes")
 
 
@@ -83,7 +94,8 @@ def execute(args: argparse.Namespace) -> int:
     """Submit the job, follow it, and return the exit code."""
     options = _options(args)
     argv: list[str] | None = args.remote
-    with connection(args, patience_s=following.PATIENCE_S) as client:
+    region = Region(os.environ)
+    with connection(args, patience_s=following.PATIENCE_S, notice=region.note) as client:
         job = client.submit(argv, **options)
         if args.detach or args.hold:
             if args.json:
@@ -91,13 +103,27 @@ def execute(args: argparse.Namespace) -> int:
             else:
                 print(job.id)
             return Exit.OK
-        colour = colourful(os.environ)
-        screen = following.choose(
-            job.runs, as_json=args.json, prefixed=not args.no_prefix, colour=colour
+        return _shown(args, client, job, region)
+
+
+def _shown(args: argparse.Namespace, client: Client, job: Job, region: Region) -> int:
+    """Follow the job as it is wanted; return the exit code."""
+    colour = colourful(os.environ)
+    handle = JobHandle(client, job.id, job.runs)
+    quiet = args.quiet or args.json
+    asked = args.group if args.group is not None or args.normalise is None else True
+    if watching.grouping_wanted(asked, len(job.runs), raw=args.json or args.no_prefix):
+        if args.json:
+            JsonLines().submitted(job)
+        wanted = Wanted(args.normalise or (), diff=True)
+        return watching.show(
+            client, handle, wanted, region, colour=colour, as_json=args.json, quiet=quiet
         )
-        screen.submitted(job)
-        handle = JobHandle(client, job.id, job.runs)
-        return following.show(client, handle, screen, quiet=args.quiet or args.json)
+    screen = following.choose(
+        job.runs, as_json=args.json, prefixed=not args.no_prefix, colour=colour
+    )
+    screen.submitted(job)
+    return following.show(client, handle, screen, quiet=quiet)
 
 
 def _options(args: argparse.Namespace) -> JobOptions:

@@ -61,6 +61,18 @@ def names(text: str) -> list[str]:
     return found
 
 
+NORMALISERS: Final = ("numbers", "times", "addresses", "hex", "uuids", "hostname")
+
+
+def normalisers(text: str) -> list[str]:
+    """Read `numbers,times`: what outputs are compared without."""
+    found = names(text)
+    if unknown := [name for name in found if name not in NORMALISERS]:
+        known = ", ".join(NORMALISERS)
+        raise ArgumentTypeError(f"{unknown[0]!r} is not one of {known}")
+    return found
+
+
 def in_words(number: float) -> str:
     """Write bytes for people: `12 B`, `3.4 KiB`, `1.0 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -253,8 +253,7 @@ class _Desk:
                 if (found := await self._answers.content(run, stream)) is not None:
                     contents[stream] = _name(run, stream, found), found
             card = _Card(group, run, contents)
-        card.fold()
-        await asyncio.sleep(0)
+        await card.fold()
         return card
 
     async def _differences(
@@ -296,11 +295,18 @@ class _Desk:
                 left -= 1
         found = clusters(groups, self._answers.line_known)
         shown = found[: self._asked.limit]
-        return [_failures(cluster) for cluster in shown], len(found) - len(shown)
+        return [await _told(cluster) for cluster in shown], len(found) - len(shown)
 
 
-def _failures(cluster: Cluster) -> Failures:
-    hosts, was_cut = hosts_cut(fold(cluster.members.values()))
+async def _folded(members: Mapping[RunId, str]) -> tuple[str, bool]:
+    """The hosts of *members* in short, and whether that was cut; ten thousand take their time."""
+    if len(members) == 1:
+        return hosts_cut(*members.values())
+    return hosts_cut(await asyncio.to_thread(fold, list(members.values())))
+
+
+async def _told(cluster: Cluster) -> Failures:
+    hosts, was_cut = await _folded(cluster.members)
     return Failures(
         cause=cluster.cause,
         last_line=cluster.last_line,
@@ -334,11 +340,11 @@ class _Card:
         """What the example printed there, and its name."""
         return self.contents.get(stream, (None, None))
 
-    def fold(self) -> None:
+    async def fold(self) -> None:
         """Write the hosts anew if there are others."""
         if self._changes != self.group.changes:
             self._changes = self.group.changes
-            self._folded = hosts_cut(fold(self.group.members.values()))
+            self._folded = await _folded(self.group.members)
 
     def shown(
         self,

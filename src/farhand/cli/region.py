@@ -1,0 +1,80 @@
+"""A few lines at the foot of a terminal that are drawn again and again, and the notes above them.
+
+Writes to stderr, so that what goes to stdout may go elsewhere. Draws nothing where there is no
+terminal that can move its cursor.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from farhand.cli.screen import note
+
+Size = os.terminal_size
+
+_NARROW: Final = 20  # columns; below it nothing can be read
+
+
+class Region:
+    """The lines below the cursor. May be used from several threads; *draw* is given the size."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._lock = threading.Lock()
+        self._lines: Sequence[str] = ()
+        self._able = env.get("TERM", "dumb") != "dumb" and _stderr_is_terminal()
+
+    @property
+    def able(self) -> bool:
+        """Something can be drawn."""
+        return self._able
+
+    def draw(self, lines: Callable[[Size], Sequence[str]]) -> None:
+        """Draw *lines* in place of those before; each must fit the width it is told."""
+        if not self._able:
+            return
+        try:
+            size = os.get_terminal_size(sys.stderr.fileno())
+        except OSError:
+            return
+        with self._lock:
+            self._write(self._gone() + self._kept(lines(size) if size.columns >= _NARROW else ()))
+
+    def clear(self) -> None:
+        """Take the lines away."""
+        with self._lock:
+            self._write(self._gone())
+
+    def note(self, text: str) -> None:
+        """Tell the person something that stays, above the lines."""
+        with self._lock:
+            lines = self._lines
+            self._write(self._gone())
+            note(text)
+            self._write(self._kept(lines))
+
+    def _gone(self) -> str:
+        """What erases the lines that are there."""
+        count, self._lines = len(self._lines), ()
+        return f"\x1b[{count}A\r\x1b[J" if count else ""
+
+    def _kept(self, lines: Sequence[str]) -> str:
+        self._lines = lines
+        return "".join(f"{line}\n" for line in lines)
+
+    def _write(self, text: str) -> None:
+        if not text:
+            return
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self._able = False
+
+
+def _stderr_is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except ValueError:
+        return False
