@@ -433,8 +433,8 @@ class JobRolling(JobBrief):
     rollout: RolloutShape
 
 
-class JobShape(JobBrief):
-    """A job as it was asked. *env* has only the names: values may be secrets."""
+class SpecShape(TypedDict):
+    """What is run, and within which limits. *env* has only the names: values may be secrets."""
 
     what: ArgvShape | ScriptShape | CommandCallShape
     limits: LimitsShape
@@ -445,6 +445,12 @@ class JobShape(JobBrief):
     stdin_bytes: int
     keep_children: bool
     rerunnable: bool
+
+
+class JobShape(JobBrief, SpecShape):
+    """A job as it was asked. *schedule* is the id of what made it, if nobody did by hand."""
+
+    schedule: str | None
     rollout: RolloutShape | None
     runs: list[RunShape]
     runs_next: str | None

@@ -30,6 +30,8 @@ from farhand.api.shapes import (
     RunEvent,
     RunShape,
     ScriptShape,
+    SpecShape,
+    SpreadShape,
     StreamShape,
     TextOutput,
     UsageShape,
@@ -37,12 +39,12 @@ from farhand.api.shapes import (
 from farhand.domain.agent import Agent
 from farhand.domain.command import Command
 from farhand.domain.ids import RunId
-from farhand.domain.job import Argv, CommandCall, Job, Script, What, command_line
+from farhand.domain.job import Argv, CommandCall, Job, JobSpec, Script, What, command_line
 from farhand.domain.messages import Namespace
 from farhand.domain.output import StreamEnd, StreamName
 from farhand.domain.rollout import Rollout
 from farhand.domain.run import Run, Usage
-from farhand.domain.spread import Gate, Share
+from farhand.domain.spread import Gate, Share, Spread
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -71,7 +73,7 @@ def page(items: Iterable[T], write: Callable[[T], S], cursor: str | None) -> dic
     return {"items": [write(item) for item in items], "next": cursor}
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """Cut *text* to a line that fits a table."""
     line = " ".join(text[: 4 * SUMMARY_CHARS].split())
     return line if len(line) <= SUMMARY_CHARS else f"{line[: SUMMARY_CHARS - 1]}…"
@@ -99,8 +101,8 @@ def job_brief(job: Job) -> JobBrief:
         "state": job_state(job),
         "by": job.by,
         "created_at": time(job.created_at),
-        "targets": _short(job.targets),
-        "summary": _short(command_line(job.spec.what)),
+        "targets": short(job.targets),
+        "summary": short(command_line(job.spec.what)),
         "counts": {state: number for state, number in job.counts.items() if number},
         "cancel_requested": job.cancel_requested,
     }
@@ -114,9 +116,23 @@ def _share(share: Share | None) -> str | None:
     return None if share is None else str(share)
 
 
+def spread(of: Spread) -> SpreadShape:
+    """Write how a job reaches its hosts."""
+    return {
+        "concurrency": _share(of.concurrency),
+        "waves": [str(size) for size in of.waves],
+        "pause_s": of.pause_s,
+        "by_hand": of.by_hand,
+        "abort_after": _share(of.abort_after),
+        "gate": _gate(of.gate),
+        "retries": of.retries,
+        "retry_delay_s": of.retry_delay_s,
+    }
+
+
 def rollout(of: Rollout) -> RolloutShape:
     """Write how far a job that is spread has come."""
-    spread, hold = of.spread, of.hold
+    hold = of.hold
     return {
         "phase": "held" if hold else of.phase.value,
         "wave": of.wave,
@@ -129,16 +145,7 @@ def rollout(of: Rollout) -> RolloutShape:
         "ended": of.ended,
         "by": of.by,
         "message": of.message,
-        "spread": {
-            "concurrency": _share(spread.concurrency),
-            "waves": [str(size) for size in spread.waves],
-            "pause_s": spread.pause_s,
-            "by_hand": spread.by_hand,
-            "abort_after": _share(spread.abort_after),
-            "gate": _gate(spread.gate),
-            "retries": spread.retries,
-            "retry_delay_s": spread.retry_delay_s,
-        },
+        "spread": spread(of.spread),
     }
 
 
@@ -147,31 +154,39 @@ def job_rolling(job: Job, of: Rollout) -> JobRolling:
     return {**job_brief(job), "rollout": rollout(of)}
 
 
+def spec(of: JobSpec) -> SpecShape:
+    """Write what is run, and within which limits."""
+    entered = of.namespaces_of
+    return {
+        "what": _what(of.what),
+        "limits": {
+            "timeout_s": of.timeout_s,
+            "queue_ttl_s": of.queue_ttl_s,
+            "output_limit_bytes": of.output_limit_bytes,
+            "nice": of.nice,
+            "rlimits": dict(of.rlimits),
+        },
+        "env": sorted(of.env),
+        "cwd": of.cwd,
+        "user": of.user,
+        "namespaces_of": (
+            None if entered is None else {"pid": entered.pid, "kinds": list(entered.kinds)}
+        ),
+        "stdin_bytes": len(of.stdin),
+        "keep_children": of.keep_children,
+        "rerunnable": of.rerunnable,
+    }
+
+
 def job_whole(
     job: Job, runs: Sequence[Run], cursor: str | None, of: Rollout | None = None
 ) -> JobShape:
     """Write a job as it was asked, with the first of its runs."""
-    spec, entered = job.spec, job.spec.namespaces_of
     return {
         **job_brief(job),
+        **spec(job.spec),
         "targets": job.targets,
-        "what": _what(spec.what),
-        "limits": {
-            "timeout_s": spec.timeout_s,
-            "queue_ttl_s": spec.queue_ttl_s,
-            "output_limit_bytes": spec.output_limit_bytes,
-            "nice": spec.nice,
-            "rlimits": dict(spec.rlimits),
-        },
-        "env": sorted(spec.env),
-        "cwd": spec.cwd,
-        "user": spec.user,
-        "namespaces_of": (
-            None if entered is None else {"pid": entered.pid, "kinds": list(entered.kinds)}
-        ),
-        "stdin_bytes": len(spec.stdin),
-        "keep_children": spec.keep_children,
-        "rerunnable": spec.rerunnable,
+        "schedule": job.schedule,
         "rollout": None if of is None else rollout(of),
         "runs": [run(one) for one in runs],
         "runs_next": cursor,

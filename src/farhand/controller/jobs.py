@@ -3,46 +3,34 @@
 A job that is answered is stored; nothing is half done when it is refused.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
-from farhand.controller import patterns
 from farhand.controller.ids import new_job, new_run
 from farhand.controller.paging import pages
+from farhand.controller.refusals import Refusal, Refusals, refusals
 from farhand.controller.rollouts import Rollouts, laid_out
 from farhand.controller.sessions import Sessions
+from farhand.controller.targets import Fleet, Picked, check_count
 from farhand.domain.agent import Agent
-from farhand.domain.deepflow.abilities import unsupported
 from farhand.domain.ids import AgentId, JobId, RunId, is_id
 from farhand.domain.job import (
-    AllAgents,
-    CommandCall,
     Job,
     JobSpec,
-    Names,
     Targets,
-    What,
     check_target_count,
     checked,
+    targets_text,
 )
-from farhand.domain.run import Run, RunState, Why
+from farhand.domain.run import Run, RunState
 from farhand.domain.selector import Selector
 from farhand.domain.spread import Spread
 from farhand.domain.spread import check as check_spread
 from farhand.errors import (
-    AmbiguousName,
     CannotCancel,
-    FarhandError,
     GateCannotRun,
     IdempotencyConflict,
-    InvalidParameter,
-    NoTargets,
     OverShare,
-    Unavailable,
-    UnknownAgent,
-    UnknownCommand,
     UnknownJob,
     UnknownRun,
 )
@@ -63,9 +51,6 @@ from farhand.ports import (
 )
 
 FEW_RUNS = 200  # up to here each agent is looked up; above, all are read once
-FEW_NAMES = 20  # up to here each is looked up; above, all agents are read once
-ASKED_AT_ONCE = 64  # agents, for their catalogues
-ASKED_S = 3.0  # all of them together; who has not answered then decides for itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +79,7 @@ class Jobs:
         self._store = sessions.store
         self._clock = sessions.clock
         self._limits = sessions.limits
+        self.fleet = Fleet(self._store, self._clock, self._limits)
         self.rollouts = Rollouts(sessions, bus, self)
 
     async def submit(
@@ -107,32 +93,38 @@ class Jobs:
         hold: bool = False,
         scheduled: Scheduled | None = None,
         spread: Spread | None = None,
+        expect: int | None = None,
     ) -> Submitted:
         """Accept a job for *targets*; the same *key* of the same caller is the same job.
 
         With *hold* its runs are held until `release`; *spread* begins them by and by.
-        *scheduled* says what made it.
+        *scheduled* says what made it, *expect* how many targets it must have.
 
-        Raises InvalidJob, NoTargets, TooManyTargets, UnknownAgent, AmbiguousName,
-        UnknownCommand, InvalidParameter, IdempotencyConflict, OverShare, Overloaded,
-        StoreUnavailable.
+        Raises InvalidJob, UnknownCommand, InvalidParameter, CountMismatch, CountUnnamed, Frozen,
+        IdempotencyConflict, OverShare, Overloaded, StoreUnavailable, and what `Fleet.pick` raises.
         """
         if key is not None:  # whatever has become of the targets since
             known = await self._store.repeat(by, key)
             if known is not None and known[0].until > self._clock.wall():
                 return await self._before(known[1], same=known[0].digest == digest)
         spec = checked(spec, self._limits)
-        agents = await self._pick(targets)
+        await self.fleet.check_thawed()
+        picked = await self.fleet.pick(targets)
+        agents = picked.agents
         check_target_count(len(agents), self._limits)
+        if scheduled is None and not isinstance(targets, Previewed):
+            check_count(len(agents), expect, self._limits)
         if spread is not None:
             await self._check_spread(spread, spec)
-        refusals = await self._refusals(spec, agents)
+        found = await refusals(self._sessions, spec, agents)
+        if _hopeless(found, agents):
+            raise found.error
         now = self._clock.wall()
         state = RunState.HELD if hold else RunState.QUEUED
         job = Job(
             id=scheduled.job if scheduled else new_job(),
             spec=spec,
-            targets=_text(targets),
+            targets=targets_text(targets),
             by=by,
             created_at=now,
             counts={state: len(agents)},
@@ -143,9 +135,17 @@ class Jobs:
         repeat = Repeat(by=by, key=key, digest=digest, until=until) if key is not None else None
         noted = scheduled.documents if scheduled else ()
         if spread is not None:
-            job, runs, rollout = laid_out(job, runs, spread, refused=refusals, hold=hold)
+            job, runs, rollout = laid_out(job, runs, spread, refused=found.of, hold=hold)
             noted = (*noted, rollout)
-        return await self._write(job, runs, refusals, repeat, noted)
+        added = AddJob(
+            job=job,
+            runs=tuple(runs),
+            repeat=repeat,
+            open_runs=self._limits.open_runs,
+            record=_submission(job, len(runs), picked),
+            documents=noted,
+        )
+        return await self._write(added, found.of)
 
     def _run(self, job: Job, agent: Agent, state: RunState) -> Run:
         now = job.created_at
@@ -160,33 +160,11 @@ class Jobs:
             timeout_s=job.spec.timeout_s,
         )
 
-    async def _write(
-        self,
-        job: Job,
-        runs: list[Run],
-        refusals: dict[str, "_Refusal"],
-        repeat: Repeat | None,
-        documents: tuple[Document, ...],
-    ) -> Submitted:
-        most = self._limits.open_runs
-        record = Record(
-            at=job.created_at,
-            by=job.by,
-            action="job.submitted",
-            subject=job.id,
-            facts={"targets": job.targets, "runs": len(runs), **_origin(job)},
-        )
-        added = AddJob(
-            job=job,
-            runs=tuple(runs),
-            repeat=repeat,
-            open_runs=most,
-            record=record,
-            documents=documents,
-        )
+    async def _write(self, added: AddJob, refused: Mapping[AgentId, Refusal]) -> Submitted:
+        job, runs, most = added.job, added.runs, self._limits.open_runs
         with self._sessions.doubts.about(job.id):
             outcome, *moves = await self._store.apply(
-                [added, *_refused(runs, refusals, job.created_at)]
+                [added, *_refused(runs, refused, job.created_at)]
             )
         if isinstance(outcome, Repeated):
             return await self._before(outcome.job, same=outcome.same)
@@ -219,19 +197,17 @@ class Jobs:
             agents = [known[run.agent] for run in runs if run.agent in known]
         else:
             agents = [agent for run in runs if (agent := await self._store.agent(run.agent))]
-        try:
-            refusals = await self._refusals(job.spec, agents)
-        except (UnknownCommand, InvalidParameter):
-            refusals = {}  # each agent says so itself
+        found = await refusals(self._sessions, job.spec, agents)
+        refused = {} if _hopeless(found, agents) else found.of  # then each agent says so itself
         now = self._clock.wall()
         changes: list[Change] = [
             MoveRun(run=run.id, expect=frozenset({RunState.HELD}), to=RunState.QUEUED, at=now)
             for run in runs
         ]
         with self._sessions.doubts.about(job.id):
-            outcomes = await self._store.apply([*changes, *_refused(runs, refusals, now), *records])
+            outcomes = await self._store.apply([*changes, *_refused(runs, refused, now), *records])
         queued = [outcome.run for outcome in outcomes[: len(runs)] if isinstance(outcome, Moved)]
-        self._sessions.deliver(job, (run for run in queued if run.agent not in refusals))
+        self._sessions.deliver(job, (run for run in queued if run.agent not in refused))
         self._sessions.hint([job.id])
 
     # --- spreading ------------------------------------------------------------------------
@@ -246,12 +222,12 @@ class Jobs:
             return
         told = "the gate has nobody whom it could ask"
         try:
-            agents = await self._pick(Selector(spread.gate.targets))
-            refusals = await self._refusals(spread.gate.spec, agents)
-        except (NoTargets, UnknownAgent, UnknownCommand, InvalidParameter) as exc:
+            picked = await self.fleet.pick(Selector(spread.gate.targets))
+        except (BadRequest, NotFound) as exc:
             raise GateCannotRun(f"{told}: {exc}") from exc
-        if len(refusals) == len(agents):
-            first = next(iter(refusals.values()))
+        refused = (await refusals(self._sessions, spread.gate.spec, picked.agents)).of
+        if len(refused) == len(picked.agents):
+            first = next(iter(refused.values()))
             raise GateCannotRun(f"{told}: {first.message}")
 
     async def submit_gate(self, spec: JobSpec, targets: str, *, by: str, key: str) -> JobId:
@@ -261,7 +237,7 @@ class Jobs:
 
     async def frozen(self) -> bool:
         """Whether nothing may be begun just now."""
-        return False
+        return await self.fleet.frozen() is not None
 
     # --- what was asked before ------------------------------------------------------------
 
@@ -286,117 +262,9 @@ class Jobs:
         read = pages(lambda cursor: self._store.runs(which, cursor=cursor, limit=1000))
         return [run async for page in read for run in page]
 
-    # --- targets --------------------------------------------------------------------------
-
-    async def _pick(self, targets: Targets) -> list[Agent]:
-        match targets:
-            case AllAgents():
-                found = [agent for agent in await self.agents() if not agent.drained]
-                if not found:
-                    raise NoTargets("there is no agent that takes runs; `farhand agents` lists all")
-                return found
-            case Names(names):
-                if not names:
-                    raise NoTargets("the list of names is empty")
-                check_target_count(len(names), self._limits)
-                return await self._named(names)
-            case Selector():
-                matches = targets.compiled()
-                found = [
-                    agent
-                    for agent in await self.agents()
-                    if not agent.drained and matches(agent.terms())
-                ]
-                if not found:
-                    msg = f"no agent matches {targets.text!r}; `farhand agents` shows their labels"
-                    raise NoTargets(msg, selector=targets.text)
-                return found
-
     async def agents(self) -> list[Agent]:
         """Every agent of the org."""
-        read = pages(lambda cursor: self._store.agents(cursor=cursor, limit=1000))
-        return [agent async for page in read for agent in page]
-
-    async def _named(self, names: Sequence[str]) -> list[Agent]:
-        found: dict[str, Agent] = {}
-        if len(names) <= FEW_NAMES:
-            known = {name: list(await self._store.agents_named(name)) for name in names}
-        else:
-            known = {}
-            for agent in await self.agents():
-                for name in {agent.id, agent.name, agent.ip_mac, agent.identity.name}:
-                    known.setdefault(name, []).append(agent)
-        unknown = [name for name in names if not known.get(name)]
-        if unknown:
-            msg = f"no agent is called {', '.join(unknown[:10])}; `farhand agents` lists all"
-            raise UnknownAgent(msg, names=unknown[:100])
-        for name in names:
-            agent = only(name, known[name])
-            found[agent.id] = agent
-        return list(found.values())
-
-    # --- policy ---------------------------------------------------------------------------
-
-    async def _refusals(self, spec: JobSpec, agents: Sequence[Agent]) -> dict[str, "_Refusal"]:
-        """Which agents are known to refuse, and why; raises when all of them do for the spec."""
-        refusals: dict[str, _Refusal] = {}
-        asked: list[Agent] = []
-        for agent in agents:
-            if agent.drained:
-                told = f"{agent.name} is drained; `farhand agents undrain {agent.name}`"
-                refusals[agent.id] = _Refusal(Why.DRAINED, told)
-            elif agent.identity.deepflow and (told := unsupported(spec)):
-                refusals[agent.id] = _Refusal(Why.UNSUPPORTED, told)
-            elif isinstance(spec.what, CommandCall):
-                asked.append(agent)
-        first: FarhandError | None = None
-        for agent, error in await self._checked(spec.what, asked):
-            first = first or error
-            unknown = isinstance(error, UnknownCommand)
-            why = Why.UNKNOWN_COMMAND if unknown else Why.INVALID_PARAMETER
-            refusals[agent.id] = _Refusal(why, str(error))
-        if first is not None and len(refusals) == len(agents):
-            raise first
-        return refusals
-
-    async def _checked(
-        self, what: What, agents: Sequence[Agent]
-    ) -> list[tuple[Agent, UnknownCommand | InvalidParameter]]:
-        """Check a call against every catalogue, and return what is wrong, in order.
-
-        Many are asked at once: one that does not answer must not hold up the others.
-        """
-        if not isinstance(what, CommandCall):
-            return []
-        found: dict[AgentId, UnknownCommand | InvalidParameter] = {}
-        waiting = iter(agents)
-
-        async def check() -> None:
-            for agent in waiting:
-                try:
-                    await self._check_command(what, agent)
-                except (UnknownCommand, InvalidParameter) as exc:
-                    found[agent.id] = exc
-
-        with suppress(TimeoutError):
-            async with asyncio.timeout(ASKED_S), asyncio.TaskGroup() as tasks:
-                for number in range(min(ASKED_AT_ONCE, len(agents))):
-                    tasks.create_task(check(), name=f"catalogues-{number}")
-        return [(agent, found[agent.id]) for agent in agents if agent.id in found]
-
-    async def _check_command(self, call: CommandCall, agent: Agent) -> None:
-        """Check a call against the agent's catalogue; one that is away decides for itself."""
-        try:
-            commands = await self._sessions.commands(agent.id)
-        except Unavailable:  # gone, busy or silent
-            return
-        command = next((known for known in commands if known.ident == call.ident), None)
-        if command is None:
-            msg = f"{agent.name} has no command {call.ident!r}; `farhand commands {agent.name}`"
-            raise UnknownCommand(msg, command=call.ident)
-        command.checked(call.params, patterns=False)
-        if agent.identity.deepflow:  # a native agent checks its patterns itself
-            patterns.check(command, call.params)
+        return await self.fleet.agents()
 
     # --- cancelling -----------------------------------------------------------------------
 
@@ -450,13 +318,12 @@ _BEYOND_CANCEL = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    why: Why
-    message: str
+def _hopeless(found: Refusals, agents: Sequence[Agent]) -> bool:
+    """Whether nobody would run it, and for some the call itself is wrong."""
+    return found.error is not None and len(found.of) == len(agents)
 
 
-def _refused(runs: Sequence[Run], refusals: Mapping[str, _Refusal], at: float) -> list[MoveRun]:
+def _refused(runs: Sequence[Run], refused: Mapping[AgentId, Refusal], at: float) -> list[MoveRun]:
     """End the queued runs that are refused, in the commit that makes them."""
     return [
         MoveRun(
@@ -464,35 +331,19 @@ def _refused(runs: Sequence[Run], refusals: Mapping[str, _Refusal], at: float) -
             expect=frozenset({RunState.QUEUED}),
             to=RunState.REFUSED,
             at=at,
-            why=refusals[run.agent].why,
-            message=refusals[run.agent].message,
+            why=refused[run.agent].why,
+            message=refused[run.agent].message,
         )
         for run in runs
-        if run.agent in refusals
+        if run.agent in refused
     ]
 
 
-def only(name: str, agents: Sequence[Agent]) -> Agent:
-    """The one agent with this name; raises UnknownAgent, or AmbiguousName that lists them."""
-    if not agents:
-        raise UnknownAgent(f"no agent is called {name!r}; `farhand agents` lists all", names=[name])
-    if len(agents) > 1:
-        listed = ", ".join(f"{agent.id} ({agent.liveness.value})" for agent in agents)
-        msg = f"{len(agents)} agents are called {name!r}: {listed}; use an id"
-        raise AmbiguousName(msg, name=name, agents=[agent.id for agent in agents])
-    return agents[0]
+def _submission(job: Job, runs: int, picked: Picked) -> Record:
+    facts = {"targets": job.targets, "runs": runs, **picked.facts, **_origin(job)}
+    return Record(at=job.created_at, by=job.by, action="job.submitted", subject=job.id, facts=facts)
 
 
 def _origin(job: Job) -> dict[str, str]:
     """What made a job that nobody asked for by hand."""
     return {} if job.schedule is None else {"schedule": job.schedule}
-
-
-def _text(targets: Targets) -> str:
-    match targets:
-        case AllAgents():
-            return "*"
-        case Names(names):
-            return ",".join(names)
-        case Selector(text):
-            return text

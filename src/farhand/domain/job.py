@@ -115,7 +115,27 @@ class Names:
     names: tuple[str, ...]
 
 
-Targets = AllAgents | Names | Selector
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    """The agents of a preview, by its id: exactly those."""
+
+    preview: str
+
+
+Targets = AllAgents | Names | Selector | Previewed
+
+
+def targets_text(targets: Targets) -> str:
+    """What was asked, in one line."""
+    match targets:
+        case AllAgents():
+            return "*"
+        case Names(names):
+            return ",".join(names)
+        case Selector(text):
+            return text
+        case Previewed(preview):
+            return preview
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

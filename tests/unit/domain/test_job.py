@@ -12,18 +12,23 @@ from farhand.domain.ids import JobId
 from farhand.domain.job import (
     PID_MAX,
     RLIMITS,
+    AllAgents,
     Argv,
     CommandCall,
     Job,
     JobSpec,
+    Names,
     NamespaceKind,
     NamespacesOf,
     Script,
+    Targets,
     check_target_count,
     checked,
+    targets_text,
 )
 from farhand.domain.limits import DEFAULTS, Limits
 from farhand.domain.run import RunState
+from farhand.domain.selector import Selector
 from farhand.errors import InvalidJob, NoTargets, TooManyTargets
 
 UPTIME = JobSpec(what=Argv(("uptime",)))
@@ -196,3 +201,11 @@ def test_a_job_is_open_while_somebody_waits_for_one_of_its_runs() -> None:
 
     assert 4 == job.open  # held, queued, sent, running
     assert 0 == replace(job, counts={RunState.LOST: 3, RunState.SUCCEEDED: 2}).open
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [(AllAgents(), "*"), (Names(("a", "b")), "a,b"), (Selector("role=web"), "role=web")],
+)
+def test_targets_are_told_in_one_line(targets: Targets, expected: str) -> None:
+    assert expected == targets_text(targets)
