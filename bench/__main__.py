@@ -15,32 +15,49 @@ from typing import Final
 
 from bench.blackhole import blackhole
 from bench.bulk import bulk
-from bench.dispatch import dispatch
+from bench.dispatch import dispatch, dispatch_one
 from bench.figures import BenchError, Figure, median
 from bench.fleet import fleet, masses
 from bench.latency import cli, first_byte
 from bench.machine import disk, flushes_ms, machine
 from bench.memory import memory
+from bench.pouring import pour
 from bench.recovery import recovery
 from bench.report import Measured, as_json, block, heading, write_json
 from bench.scale import FULL, QUICK, Scale, Site
 from bench.spawning import spawn
+from bench.standing import connects, idle
 from bench.storm import storm
 from farhand.client import ClientError
 
-BENCHES: Final[Mapping[str, Callable[[Site], list[Figure]]]] = {
+Bench = Callable[[Site], list[Figure]]
+
+
+def in_tls(bench: Bench) -> Bench:
+    """The same bench, where everybody speaks TLS."""
+    return lambda site: bench(site.in_tls())
+
+
+BENCHES: Final[Mapping[str, Bench]] = {
     "disk": disk,
     "spawn": spawn,
     "cli": cli,
     "first-byte": first_byte,
     "memory": memory,
+    "idle": idle,
+    "idle-tls": in_tls(idle),
+    "connects": connects,
+    "connects-tls": in_tls(connects),
     "dispatch": dispatch,
+    "dispatch-tls": in_tls(dispatch_one),
     "fleet": fleet,
     "masses": masses,
+    "masses-tls": in_tls(masses),
     "recovery": recovery,
     "storm": storm,
     "blackhole": blackhole,
     "bulk": bulk,
+    "pour": pour,
 }
 BOUND_S: Final = 240  # of one bench
 FLUSHES: Final = 50  # just before each

@@ -9,6 +9,7 @@ lines each run has counted, any other who is connected.
 import argparse
 import asyncio
 import json
+import os
 import ssl
 import sys
 import time
@@ -26,13 +27,14 @@ from farhand.boot.process import set_up_logging
 from farhand.domain.limits import AGENT_DEFAULTS, KIB, MIB
 from farhand.domain.messages import Namespace
 from farhand.domain.policy import AgentPolicy, Permission
-from farhand.testing.launcher import FakeLauncher, FakeProcess, Program
+from farhand.testing.launcher import PIPE_BYTES, FakeLauncher, FakeProcess, Program
 from farhand.wire.grpc import LinkLimits, client_context
 
 # A thousand journals of the usual size would fill a disk.
 LIMITS: Final = replace(AGENT_DEFAULTS, journal_bytes=64 * KIB)
 LINE: Final = b"%09d %019d\n"  # its number, and when it was printed
 PAUSE_S: Final = 0.2  # between two lines
+TICK_S: Final = 0.03  # between two that only tell the time
 
 
 class CountingClock(SystemClock):
@@ -56,7 +58,13 @@ class Programs:
 
     @property
     def by_name(self) -> dict[str, Program]:
-        return {"stamp": stamp, "wait": self.wait, "count": self.count}
+        return {
+            "stamp": stamp,
+            "pour": pour,
+            "wait": self.wait,
+            "count": self.count,
+            "tick": self.tick,
+        }
 
     async def wait(self, process: FakeProcess) -> int:
         """Print nothing until it is told to stop."""
@@ -75,6 +83,24 @@ class Programs:
                 async with asyncio.timeout(PAUSE_S):
                     await self.stop.wait()
         return 0
+
+    async def tick(self, process: FakeProcess) -> int:
+        """Print the time now and then, until it is told to stop."""
+        while not self.stop.is_set():
+            await process.print(b"%d\n" % time.monotonic_ns())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self.stop.wait()
+        return 0
+
+
+async def pour(process: FakeProcess) -> int:
+    """Print so many bytes of noise, as fast as they are read."""
+    left, piece = int(process.launch.argv[1]), os.urandom(PIPE_BYTES)
+    while left > 0:
+        await process.print(piece[:left])
+        left -= len(piece)
+    return 0
 
 
 async def stamp(process: FakeProcess) -> int:

@@ -7,6 +7,7 @@ lengths.
 import asyncio
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,11 @@ def job_body(argv: Sequence[str], targets: Mapping[str, Any]) -> bytes:
     return json.dumps({"argv": list(argv), "targets": dict(targets)}).encode()
 
 
+def trusting(to: Controller) -> ssl.SSLContext | None:
+    """What a connection to this controller's API needs; None for plaintext."""
+    return ssl.create_default_context(cafile=str(to.ca)) if to.ca else None
+
+
 class Asker:
     """A connection in an event loop."""
 
@@ -36,7 +42,7 @@ class Asker:
 
     @classmethod
     async def open(cls, to: Controller) -> Self:
-        reader, writer = await asyncio.open_connection(to.host, to.port)
+        reader, writer = await asyncio.open_connection(to.host, to.port, ssl=trusting(to))
         head = f"Host: {to.host}:{to.port}\r\nAuthorization: Bearer {to.token}\r\n"
         return cls(reader, writer, head.encode())
 
@@ -62,6 +68,8 @@ class Asker:
 def connection(to: Controller) -> Iterator[http.client.HTTPConnection]:
     """A blocking connection."""
     made = http.client.HTTPConnection(to.host, to.port, timeout=RUN_END_S)
+    if (trusted := trusting(to)) is not None:
+        made = http.client.HTTPSConnection(to.host, to.port, timeout=RUN_END_S, context=trusted)
     try:
         yield made
     finally:

@@ -24,8 +24,8 @@ block = random.Random(7).randbytes((1 << 20) - 8)
 for number in range(int(sys.argv[1]) >> 20):
     sys.stdout.buffer.write(number.to_bytes(8, "big") + block)
 """
-RATE: Final = AtLeast(50)
-GROWTH: Final = AtMost(64)
+RATE: Final = AtLeast(95)  # 100 MB/s
+GROWTH: Final = AtMost(61)  # 64 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bench.asking import Asker, job_body
-from bench.figures import AtMost, Figure, median, quantile
+from bench.figures import Aim, AtMost, Figure, median, quantile
 from bench.numbers import numbers, writes
 from bench.processes import Controller, controller, cpu_s, crowd
 from bench.scale import Site
 
 BOUND_S: Final = 30.0
+JOIN_S: Final = 90.0
 MANY: Final = 64
-P50_MS: Final = AtMost(5)
-P99_MS: Final = AtMost(20)
+AIMED: Final = 1_000  # agents
+AIMS: Final[dict[str, Aim]] = {"p50": AtMost(5), "p99": AtMost(20)}
 
 
 @dataclass(slots=True)
@@ -34,44 +35,52 @@ class Times:
 
 
 def dispatch(site: Site) -> list[Figure]:
-    """Single-target jobs over HTTP among many agents: one in flight, then many."""
-    scale = site.scale
+    """Single-target jobs over HTTP among few, many and very many agents."""
+    return [figure for count in site.scale.dispatched for figure in _among(site, count)]
+
+
+def dispatch_one(site: Site) -> list[Figure]:
+    """The same among the usual number of agents only."""
+    return _among(site, site.scale.crowd)
+
+
+def _among(site: Site, count: int) -> list[Figure]:
+    """One job in flight, then many."""
+    scale, home = site.scale, site.home / f"among-{count}"
+    home.mkdir()
     with (
-        controller(site.home) as to,
-        crowd(site.home, to, scale.crowd, processes=scale.processes) as them,
+        controller(home, certificate=site.certificate()) as to,
+        crowd(home, to, count, processes=scale.processes) as them,
     ):
-        them.wait_for(scale.crowd)
-        names = itertools.cycle(f"sim-{number}" for number in range(scale.crowd))
+        them.wait_for(count, JOIN_S)
+        names = itertools.cycle(f"sim-{number}" for number in range(count))
         asyncio.run(_times(to, names, jobs=scale.jobs // 10, in_flight=1))  # all is warm
         alone = asyncio.run(_times(to, names, jobs=scale.jobs, in_flight=1))
         before = numbers(to)
         crowded = asyncio.run(_times(to, names, jobs=4 * scale.jobs, in_flight=MANY))
         after = numbers(to)
-    many = f"{MANY} in flight"
+    beside = f"{count} agents, {MANY} in flight"
     return [
-        *_figures("1 in flight", alone, aimed=True),
-        *_figures(many, crowded, aimed=False),
-        *writes(many, before, after, crowded.took_s),
+        *_figures(f"{count} agents, 1 in flight", alone, aimed=count == AIMED),
+        *_figures(beside, crowded, aimed=False),
+        *(writes(beside, before, after, crowded.took_s) if count == scale.crowd else ()),
     ]
 
 
 def _figures(among: str, times: Times, *, aimed: bool) -> Iterator[Figure]:
     jobs = len(times.answered_ms)
     for what, taken in (("started", times.started_ms), ("answered", times.answered_ms)):
-        for name, value, aim in (
-            ("p50", median(taken), P50_MS),
-            ("p99", quantile(taken, 0.99), P99_MS),
-        ):
+        for name, value in (("p50", median(taken)), ("p99", quantile(taken, 0.99))):
             yield Figure(
                 what=f"POST → {what}, {among}, {name}",
                 value=value,
                 unit="ms",
                 samples=jobs,
-                aim=aim if aimed and what == "started" else None,
+                aim=AIMS[name] if aimed and what == "started" else None,
                 durable=True,
             )
     yield Figure(
-        what=f"processor time of the controller for a job, {among}",
+        what=f"controller's time for a job, {among}",
         value=times.cpu_s * 1e3 / jobs,
         unit="ms",
         samples=jobs,

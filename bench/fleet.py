@@ -4,7 +4,8 @@ import time
 from typing import Final
 
 from bench.figures import AtLeast, AtMost, BenchError, Figure, median
-from bench.processes import Controller, Crowd, Presence, controller, crowd, resident_bytes
+from bench.numbers import numbers, writes
+from bench.processes import Controller, Crowd, Presence, controller, cpu_s, crowd
 from bench.scale import Site
 
 SETTLE_S: Final = 2.0
@@ -44,37 +45,42 @@ def fleet(site: Site) -> list[Figure]:
 
 
 def masses(site: Site) -> list[Figure]:
-    """What shows only in numbers: the memory of one more agent, and one job on all."""
+    """One job on all of a thousand agents: every state and every output is stored."""
     scale, count = site.scale, site.scale.crowd
-    few = count // 5
     with (
-        controller(site.home) as to,
-        crowd(site.home, to, few, processes=1) as first,
-        crowd(site.home, to, count - few, processes=scale.processes - 1, first=few) as rest,
+        controller(site.home, certificate=site.certificate()) as to,
+        crowd(site.home, to, count, processes=scale.processes) as them,
     ):
-        first.wait_for(few)
+        them.wait_for(count)
         time.sleep(SETTLE_S)
-        before = resident_bytes(to.pid)
-        joined_s = _connected_s(rest, count - few)
-        time.sleep(SETTLE_S)
-        each = (resident_bytes(to.pid) - before) / (count - few)
+        _job_on_all(to, count)  # all is warm
+        before, used = numbers(to), cpu_s(to.pid)
         taken = [_job_on_all(to, count) for _ in range(scale.rounds)]
+        after, used = numbers(to), cpu_s(to.pid) - used
     return [
-        Figure(
-            what=f"memory of the controller for one agent more ({few} → {count})",
-            value=each / 1024,
-            unit="KiB",
-            aim=AtMost(20),
-        ),
-        Figure(what=f"{count - few} more agents joined", value=joined_s, unit="s", durable=True),
         Figure(
             what=f"a job on all {count}, every end and output stored, median",
             value=median(taken),
             unit="s",
             samples=len(taken),
-            aim=AtMost(1) if count <= 1_000 else None,
+            aim=AtMost(1),
             durable=True,
         ),
+        Figure(
+            what=f"runs of a job on all {count}",
+            value=count / median(taken),
+            unit="1/s",
+            samples=len(taken),
+            aim=AtLeast(2_000),
+            durable=True,
+        ),
+        Figure(
+            what="controller's time for a run",
+            value=used * 1e3 / (count * len(taken)),
+            unit="ms",
+            samples=count * len(taken),
+        ),
+        *writes(f"a job on all {count}", before, after, sum(taken)),
     ]
 
 

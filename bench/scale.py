@@ -1,9 +1,10 @@
 """How much each bench does: the figures that count, or a taste that ends in seconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
+from bench.certificates import Certificate, make_certificate
 from bench.figures import MIB
 
 
@@ -27,6 +28,10 @@ class Scale:
     output_bytes: int
     fleet: int  # simulated agents that must stay and take a job each
     crowd: int  # simulated agents for what only shows in numbers
+    dispatched: tuple[int, ...]  # simulated agents that are connected while jobs are dispatched
+    standing: tuple[int, ...]  # simulated agents that do nothing, more and more
+    idle_s: float  # for how long they do nothing
+    pours: int  # simulated agents that print much at the same time
     processes: int  # that simulate agents
     stay_s: float
     rounds: int  # jobs on all of them
@@ -45,6 +50,10 @@ FULL: Final = Scale(
     output_bytes=256 * MIB,
     fleet=200,
     crowd=1_000,
+    dispatched=(100, 1_000, 5_000),
+    standing=(200, 1_000, 5_000),
+    idle_s=60.0,
+    pours=64,
     processes=4,
     stay_s=10.0,
     rounds=5,
@@ -63,6 +72,10 @@ QUICK: Final = Scale(
     output_bytes=4 * MIB,
     fleet=8,
     crowd=24,
+    dispatched=(10, 24),
+    standing=(4, 24),
+    idle_s=2.0,
+    pours=4,
     processes=2,
     stay_s=1.0,
     rounds=1,
@@ -75,7 +88,19 @@ QUICK: Final = Scale(
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where one bench works, and how much it does. *home* is removed afterwards."""
+    """Where one bench works, how much it does, and whether all speak TLS.
+
+    *home* is removed afterwards.
+    """
 
     home: Path
     scale: Scale
+    tls: bool = False
+
+    def in_tls(self) -> Self:
+        """The same, in TLS."""
+        return replace(self, tls=True)
+
+    def certificate(self) -> Certificate | None:
+        """What a controller here listens with."""
+        return make_certificate(self.home) if self.tls else None
