@@ -65,7 +65,9 @@ def _told(exc: ValidationError, *, tagged: bool) -> list[dict[str, str]]:
     told: dict[str, str] = {}
     for error in exc.errors(include_url=False, include_context=False, include_input=False):
         where, message = list(error["loc"]), error["msg"]
-        if tagged:  # names of the union's members stand between the names of the fields
+        outside = where[:1] if where[:1] == ["job"] else []  # of a schedule
+        where = where[len(outside) :]
+        if tagged or outside:  # names of the union's members stand between the names of the fields
             where = where[1:]
             if where[:1] == ["targets"]:
                 del where[1:2]
@@ -74,7 +76,7 @@ def _told(exc: ValidationError, *, tagged: bool) -> list[dict[str, str]]:
         if where[:1] == ["spread"] and where[-1] in {"int", "str"}:
             where, message = where[:-1], "Input should be a number of hosts, or a percent (10%)"
         message = _WORDS.get(error["type"], message)
-        told.setdefault("".join(f"/{part}" for part in where), message)
+        told.setdefault("".join(f"/{part}" for part in (*outside, *where)), message)
     return [{"at": at, "message": message} for at, message in list(told.items())[:_ERRORS_TOLD]]
 
 

@@ -51,6 +51,15 @@ POST   /agents/{agent}/drain  200 Agent, takes no new runs; …/undrain takes th
 DELETE /agents/{agent}        204
 GET    /agents/{agent}/commands     list of Command, asked of the agent (503 agent-gone)
 GET    /agents/{agent}/namespaces   list of Namespace, asked of the agent (503 agent-gone)
+POST   /schedules             ScheduleRequest (api.schedules) → 201 ScheduleShape, `Location`; a
+                              JobRequest under `job`, and when it is due
+GET    /schedules             list of ScheduleBrief, in the order they were added
+GET    /schedules/{schedule}  ScheduleShape with the next five due times; {schedule} is an id or a
+                              name
+PATCH  /schedules/{schedule}  ScheduleEdit → 200 ScheduleShape
+POST   /schedules/{schedule}/pause   200 ScheduleShape; …/resume. May be repeated
+DELETE /schedules/{schedule}  204; its jobs stay
+GET    /schedules/{schedule}/firings   list of FiringShape, newest first
 GET    /version               Version
 GET    /healthz, /readyz      (not below /api/v1) 200 Health; /readyz 503 while it cannot serve
 """

@@ -151,6 +151,7 @@ class Firer:
                 by=schedule.by,
                 key=f"schedule {schedule.id} {seen.due!r}",  # no header can hold a space
                 scheduled=scheduled,
+                spread=schedule.spread,
             )
         except _OUTAGE:
             raise

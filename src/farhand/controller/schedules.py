@@ -30,6 +30,7 @@ from farhand.domain.schedule import (
     retimed,
 )
 from farhand.domain.spread import Spread
+from farhand.domain.spread import check as check_spread
 from farhand.errors import Conflict, OverShare, ScheduleExists, UnknownSchedule
 from farhand.ports import Done, Drop, Page, Put, Record, Store
 
@@ -75,9 +76,12 @@ class Schedules:
     ) -> Schedule:
         """Add a schedule whose jobs are *by*'s.
 
-        Raises InvalidName, InvalidJob, InvalidSchedule kinds, ScheduleExists, OverShare.
+        Raises InvalidName, InvalidJob, InvalidSpread, InvalidSchedule kinds, ScheduleExists,
+        OverShare.
         """
         check_name(name)
+        if spread is not None:
+            check_spread(spread, spec, self._limits)
         now = self._clock.wall()
         grace_s = self._limits.schedule_grace_s if rules.grace_s is None else rules.grace_s
         schedule = Schedule(

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 
 from farhand.api.groups import GroupsShape
 from farhand.api.reading import AGENT_BODY, JOB_BODY
+from farhand.api.schedules import SCHEDULE_BODY, SCHEDULE_EDIT_BODY
 from farhand.api.shapes import EndEvent, OutputEvent, Problem, RunEvent
 from farhand.http.deepflow import FACADE
 from farhand.http.door import OPEN
@@ -25,7 +26,12 @@ parameters are errors. Lists are paged by cursor."""
 
 _REFS: Final = "#/components/schemas/{model}"
 
-_BODIES: Final[dict[str, TypeAdapter[Any]]] = {"submitJob": JOB_BODY, "editAgent": AGENT_BODY}
+_BODIES: Final[dict[str, TypeAdapter[Any]]] = {
+    "submitJob": JOB_BODY,
+    "editAgent": AGENT_BODY,
+    "addSchedule": SCHEDULE_BODY,
+    "editSchedule": SCHEDULE_EDIT_BODY,
+}
 _LAST: Final[dict[str, TypeAdapter[Any]]] = {
     "end": TypeAdapter(EndEvent),
     "error": TypeAdapter(Problem),
