@@ -120,7 +120,7 @@ def test_a_canary_that_fails_and_a_gate_that_says_no_keep_the_others_safe(
             "run", where, *waves, "--abort-after", "1", "--", "sh", "-c", "exit 3"
         )
         gated = here.farhand(
-            *("run", where, *waves, "--gate", "false", "--gate-on", "web-2", "--", "true"),
+            *("run", where, *waves, "--gate", "false", "--gate-on", "name=web-2", "--", "true"),
         )
         counts = [json.dumps(job["counts"]) for job in here.lines("jobs")]
 

@@ -203,6 +203,8 @@ def step(
         return aborted(rollout, Ended.FAILURES, told), ()
     if rollout.hold is not None and not _at_its_end(rollout, standings):
         return rollout, ()
+    if (sooner := _not_beyond(rollout, facts.now)) != rollout:
+        return sooner, ()
     match rollout.phase:
         case Phase.ROLLING:
             return _roll(rollout, standings, facts)
@@ -317,6 +319,15 @@ def _rest(rollout: Rollout, here: Standing, now: float) -> Rollout:
         told = f"wave {rollout.wave} is over; resume begins the next"
         return held(pausing, HoldWhy.PAUSE, by="rollout", now=now, message=told)
     return pausing
+
+
+def _not_beyond(rollout: Rollout, now: float) -> Rollout:
+    """No pause is longer than was asked, though the wall clock was set back meanwhile."""
+    spread = rollout.spread
+    asked = spread.retry_delay_s if rollout.phase is Phase.RETRYING else spread.pause_s
+    if rollout.until is None or rollout.until <= now + asked:
+        return rollout
+    return replace(rollout, until=now + asked)
 
 
 def _pause(rollout: Rollout, facts: Facts) -> tuple[Rollout, tuple[Action, ...]]:

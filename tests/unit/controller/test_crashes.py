@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from farhand.domain.ids import JobId, RunId
-from farhand.domain.job import Argv
+from farhand.domain.job import Argv, JobSpec, Names
 from farhand.domain.messages import (
     CancelRun,
     FromController,
@@ -26,7 +26,9 @@ from farhand.domain.messages import (
     Stop,
 )
 from farhand.domain.output import StreamName
+from farhand.domain.rollout import Ended, Phase, Rollout
 from farhand.domain.run import RunState, Why
+from farhand.domain.spread import Gate, Share, Spread
 from farhand.errors import StoreUnavailable, Unavailable, UnknownAgent
 from farhand.ports import Change, Outcome, RunFilter, Store
 from farhand.storage.memory import MemoryStore
@@ -124,6 +126,10 @@ class Host(FakeAgent):
                 deed.over = HeldState.ENDED
                 end = ended(run)
                 self._say_if_connected(replace(end, ending=replace(end.ending, why=Why.CANCELLED)))
+            case "flaky" if next(iter(self.starts)) == run:  # the first time on this host
+                deed.over = HeldState.ENDED
+                self._say_if_connected(RunStarted(run, 1))
+                self._say_if_connected(ended(run, code=1))
             case _:
                 deed.over = HeldState.ENDED
                 self._say_if_connected(RunStarted(run, 1))
@@ -227,3 +233,61 @@ async def test_whatever_was_accepted_comes_to_its_true_end_after_a_crash(behind:
     commits = await play(MortalStore(10_000, behind=False))
     for last in range(1, commits + 1):
         await play(MortalStore(last, behind=behind))
+
+
+# --- a job that is spread -----------------------------------------------------------------
+
+FLEET = ["a", "b", "c"]
+SPREAD = Spread(
+    waves=(Share(hosts=1),),
+    concurrency=Share(hosts=2),
+    gate=Gate(spec=JobSpec(what=Argv(("print",))), targets="name=probe"),
+    retries=1,
+)
+
+
+async def spread_out(store: MortalStore) -> int:
+    """Spread a job that fails once on each host; die somewhere, go on; return the commits."""
+    clock, spec = ManualClock(), JobSpec(what=Argv(("flaky",)), rerunnable=True)
+    async with World.start(clock, store=store) as first:
+        hosts = [host(first, name) for name in (*FLEET, "probe")]
+        for one in hosts:
+            await one.connect()
+        await settle()
+        jobs = first.tenant.jobs
+        job = (await jobs.submit(spec, Names(tuple(FLEET)), by="ada", spread=SPREAD)).job.id
+        store.commits = 0
+        await clock.advance(8)
+        commits = store.commits
+        for one in hosts:
+            one.vanish()
+        await clock.advance(2)
+    store.revive()
+    async with World.start(clock, store=store, control=first.control) as second:
+        await the_next_day(second, hosts)
+        await clock.advance(15)
+        rollout = await store.document(Rollout, job)
+        runs = (await store.runs(RunFilter(job=job))).items
+
+        assert rollout is not None
+        assert (Phase.DONE, Ended.COMPLETED) == (rollout.phase, rollout.ended)
+        assert 0 == await store.waiting(job)
+        assert {S.FAILED: 3, S.SUCCEEDED: 3} == Counter(run.state for run in runs)
+        assert sorted(run.id for run in runs if run.state is S.FAILED) == sorted(
+            run.retry_of for run in runs if run.retry_of
+        )
+        assert {1} == {n for one in hosts for n in one.starts.values()}
+        assert 2 == len((await store.jobs()).items)  # it, and its gate
+        assert ["end"] == [e.kind for e in await store.events(job, limit=1000) if e.kind == "end"]
+    return commits
+
+
+async def test_a_job_is_spread_without_a_crash() -> None:
+    assert await spread_out(MortalStore(10_000, behind=False)) > 12
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["before", "behind"])
+async def test_a_job_is_spread_to_its_end_after_a_crash(behind: bool) -> None:
+    commits = await spread_out(MortalStore(10_000, behind=False))
+    for last in range(1, commits + 1):
+        await spread_out(MortalStore(last, behind=behind))

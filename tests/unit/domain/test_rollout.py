@@ -104,6 +104,14 @@ def test_a_pause_lasts_as_long_as_was_asked() -> None:
     assert 2 == step(paused, stands, Facts(now=NOW + 30.0))[0].wave
 
 
+def test_a_clock_that_was_set_back_makes_no_pause_longer() -> None:
+    of = rollout(Spread(waves=waves(["1"]), pause_s=30.0), phase=Phase.PAUSING, until=NOW + 86_400)
+    sooner, actions = stepped(of, stand({OK: 1}, {HELD: 9}))
+
+    assert (NOW + 30.0, ()) == (sooner.until, actions)
+    assert (sooner, ()) == stepped(sooner, stand({OK: 1}, {HELD: 9}))
+
+
 def test_a_pause_by_hand_waits_for_somebody() -> None:
     of = rollout(Spread(waves=waves(["1"]), by_hand=True))
     stands = stand({OK: 1}, {HELD: 9})
