@@ -199,6 +199,18 @@ def test_what_is_stored_of_a_job_is_shown_host_by_host(farhand: Shell, stub: Stu
     }
 
 
+ROLLOUT = {"phase": "held", "wave": 1, "sizes": [1, 9], "hold": {"why": "hand", "by": "ada"}}
+
+
+@pytest.mark.parametrize("verb", ["hold", "resume", "abort"])
+def test_a_job_that_is_spread_is_driven_by_hand(farhand: Shell, stub: Stub, verb: str) -> None:
+    stub.on("POST", f"/api/v1/jobs/job_1/{verb}", told({**JOB, "rollout": ROLLOUT}, 202))
+    said = farhand("jobs", verb, "job_1")
+
+    assert (0, True) == (said.code, b"held by ada" in said.out)
+    assert b"wave 1 of 2 (1+9 hosts)" in said.out
+
+
 def test_a_job_and_a_run_are_cancelled(farhand: Shell, stub: Stub) -> None:
     stub.on("POST", "/api/v1/jobs/job_1/cancel", told({**JOB, "cancel_requested": True}, 202))
     stub.on("POST", "/api/v1/runs/run_1/cancel", told(RUN, 202))

@@ -23,6 +23,7 @@ from tests.integration.client.stub import Reply, Stub, accepted, problem, told
 
 AGENT = {"id": "agt_1", "name": "web-1", "liveness": "online"}
 RUN = {"id": "run_1", "agent": {"id": "agt_1", "name": "web-1"}, "state": "running"}
+BY_HAND = ("hold", "resume", "abort")
 JOB = {"id": "job_1", "state": "running", "counts": {"running": 1}, "runs": [RUN]}
 
 
@@ -31,6 +32,7 @@ def test_each_verb_asks_its_address(face: Face, stub: Stub) -> None:
     for method, path, reply in (
         ("GET", "/api/v1/jobs/job_1", told(JOB)),
         ("POST", "/api/v1/jobs/job_1/cancel", told(JOB, 202)),
+        *(("POST", f"/api/v1/jobs/job_1/{verb}", told(JOB, 202)) for verb in BY_HAND),
         ("GET", "/api/v1/runs/run_1", told(RUN)),
         ("POST", "/api/v1/runs/run_1/cancel", told(RUN, 202)),
         ("GET", "/api/v1/agents/web-1", one),
@@ -49,6 +51,7 @@ def test_each_verb_asks_its_address(face: Face, stub: Stub) -> None:
         stub.on(method, path, reply)
 
     assert ["job_1", "job_1"] == [face.do(v, "job_1").id for v in ("get_job", "cancel_job")]
+    assert ["job_1"] * 3 == [face.do(f"{verb}_job", "job_1").id for verb in BY_HAND]
     assert ["run_1", "run_1"] == [face.do(v, "run_1").id for v in ("get_run", "cancel_run")]
     for verb, *more in (
         ("get_agent",),

@@ -59,6 +59,14 @@ def test_a_selector_and_everybody_are_targets() -> None:
     assert {"all": True} == everybody["targets"]
 
 
+def test_a_job_may_be_spread() -> None:
+    told = calls.job_body(
+        ["id"], {"names": "a", "rerunnable": True, "spread": {"waves": [1, "10%"], "retries": 1}}
+    )
+
+    assert (True, {"waves": [1, "10%"], "retries": 1}) == (told["rerunnable"], told["spread"])
+
+
 def test_each_job_has_a_key_of_its_own_so_that_it_may_be_sent_again() -> None:
     first, second = (calls.submit(["id"], {"names": "a"}) for _ in range(2))
 
