@@ -62,8 +62,8 @@ fix: .venv/dev.ready ## format, and mend what lint can mend
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: .venv/dev.ready ## measure what farhand must hold; prints a table, writes JSON
-	@$(BIN)/python -m bench
+bench: .venv/dev.ready ## measure what farhand must hold: a table, JSON and a plot
+	@$(BIN)/python -m bench --publish docs/benchmarks
 
 flake: .venv/dev.ready ## repeat the tests ROUNDS times, shuffled and crowded
 	@for round in $$(seq $(ROUNDS)); do \

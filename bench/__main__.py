@@ -23,7 +23,7 @@ from bench.machine import disk, flushes_ms, machine
 from bench.memory import memory
 from bench.pouring import pour
 from bench.recovery import recovery
-from bench.report import Measured, as_json, block, heading, write_json
+from bench.report import Measured, as_json, block, heading, publish, write
 from bench.scale import FULL, QUICK, Scale, Site
 from bench.spawning import spawn
 from bench.standing import connects, idle
@@ -103,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     options.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}")
     options.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="where to")
+    options.add_argument("--publish", type=Path, metavar="DIR", help="write page and plot as well")
     options.add_argument("--quick", action="store_true", help="a taste; its figures do not count")
     asked = options.parse_args(argv)
     if unknown := sorted(set(asked.names) - BENCHES.keys()):
@@ -114,7 +115,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in asked.names or BENCHES:
         found.append(measured(name, QUICK if asked.quick else FULL))
         print(block(found[-1]), flush=True)
-    write_json(asked.json, as_json(on, found, scale="quick" if asked.quick else "full"))
+    text = as_json(on, found, scale="quick" if asked.quick else "full")
+    write(asked.json, text)
+    if asked.publish:
+        publish(asked.publish, on, found, text)
     print(f"\nwritten to {asked.json}")
     return 1 if any(each.error for each in found) else 0
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from bench.figures import Figure
 from bench.machine import Machine
+from bench.plot import svg
 
 SCHEMA: Final = 1
 
@@ -45,15 +46,30 @@ def as_json(on: Machine, measured: Sequence[Measured], *, scale: str) -> str:
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
-def write_json(path: Path, text: str) -> None:
-    """Put the document in place in one step."""
+def write(path: Path, text: str) -> None:
+    """Put a file in place in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_name(f".{path.name}.new")
     written.write_text(text, encoding="utf-8")
     written.replace(path)
 
 
-_WIDTHS: Final = (62, 18, 10, 8, 10)
+_WIDTHS: Final = (72, 18, 10, 8, 10)
+
+
+def publish(directory: Path, on: Machine, measured: Sequence[Measured], text: str) -> None:
+    """Write the figures as JSON (*text*), as a page with the table, and as a plot."""
+    table = "\n".join([*on.lines, "", heading(), *map(block, measured)])
+    page = (
+        "# Figures\n\n"
+        "Written by `make bench`; [the benchmarks' own page](README.md) says how to read them. The "
+        "same as [JSON](figures.json).\n\n"
+        "![How far each figure is from its aim](figures.svg)\n\n"
+        f"```text\n{table}\n```\n"
+    )
+    write(directory / "figures.json", text)
+    write(directory / "figures.md", page)
+    write(directory / "figures.svg", svg(json.loads(text)))
 
 
 def heading() -> str:

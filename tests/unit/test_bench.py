@@ -2,11 +2,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from bench.figures import AtLeast, AtMost, BenchError, Figure, median, quantile
 from bench.machine import machine
 from bench.numbers import summed, writes
+from bench.plot import ratio, svg
 from bench.report import Measured, as_json, block
 from bench.storm import Return
 
@@ -26,7 +28,9 @@ def bench(*words: str) -> subprocess.CompletedProcess[str]:
 def test_a_tiny_run_prints_a_table_and_writes_the_same_figures_as_json(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
 
-    done = bench("spawn", "first-byte", "--quick", "--json", str(path))
+    done = bench(
+        *("spawn", "first-byte", "--quick", "--json", str(path), "--publish", str(tmp_path))
+    )
 
     assert (0, "") == (done.returncode, done.stderr), done.stdout
     found = json.loads(path.read_text())
@@ -37,6 +41,9 @@ def test_a_tiny_run_prints_a_table_and_writes_the_same_figures_as_json(tmp_path:
         assert all(figure["value"] > 0 for figure in each["figures"])
     assert {"at most": 20} == found["benches"][1]["figures"][0]["aim"]
     assert found["benches"][1]["figures"][0]["fdatasync_ms"] > 0
+    assert path.read_text() == (tmp_path / "figures.json").read_text()
+    assert "first byte of a run" in (tmp_path / "figures.md").read_text()
+    assert "first byte of a run" in (tmp_path / "figures.svg").read_text()
 
 
 def test_a_bench_that_nobody_wrote_is_refused_with_those_there_are(tmp_path: Path) -> None:
@@ -86,6 +93,31 @@ def test_the_disk_stands_beside_what_waits_for_it_alone() -> None:
 
     assert ["stored", "4.20", "ms", "≤", "5", "met", "0.25", "ms"] == stored.split()
     assert ["started", "120", "ms"] == started.split()
+
+
+def test_a_plot_is_small_and_shows_aims_and_spreads() -> None:
+    figures = [
+        Figure(what="fast <enough>", value=2, unit="ms", aim=AtMost(4)),
+        Figure(what="none lost", value=0, unit="", aim=AtMost(0)),
+        Figure(what="some lost", value=3, unit="", aim=AtMost(0)),
+        Figure(what="too few", value=50, unit="1/s", aim=AtLeast(100)),
+        Figure(what="it, p50", value=4, unit="ms"),
+        Figure(what="it, p99", value=9, unit="ms"),
+    ]
+    told = [figure.as_json() for figure in figures]
+
+    drawn = svg(
+        {
+            "benches": [{"bench": "it", "figures": told}],
+            "measured_on": {"cores": 2, "cpu": "some", "python": "3", "date": "today"},
+        }
+    )
+
+    assert [0.5, 1 / 16, 4.0, 2.0] == [ratio(figure) for figure in told[:4]]
+    ET.fromstring(drawn)
+    assert "it: fast &lt;enough&gt;" in drawn
+    assert "4 … 9" in drawn
+    assert len(drawn) < 10_000
 
 
 def test_what_could_not_be_measured_says_why(tmp_path: Path) -> None:
