@@ -16,6 +16,8 @@ FarhandError
 │   ├── InvalidCursor
 │   ├── InvalidRange       no byte of the output lies there
 │   ├── NoTargets
+│   ├── UnknownLabel       a label or fact that no agent has
+│   ├── CountUnnamed       so many targets that the job must say how many it expects
 │   ├── TooManyTargets
 │   ├── AmbiguousName      lists the agents that bear it
 │   ├── InvalidSchedule    when a schedule is due, or one of its rules, cannot be
@@ -34,6 +36,8 @@ FarhandError
 │   └── UnsafeBinding
 ├── NotFound
 │   ├── UnknownAgent
+│   ├── UnknownGroup
+│   ├── UnknownPreview
 │   ├── UnknownCommand
 │   ├── UnknownJob
 │   ├── UnknownRun
@@ -41,6 +45,8 @@ FarhandError
 ├── Conflict               the world is not as the caller thinks
 │   ├── IdempotencyConflict
 │   ├── IllegalTransition
+│   ├── CountMismatch      not as many targets as the job says
+│   ├── Frozen             somebody stopped all jobs
 │   ├── CannotCancel       the agent's protocol has no word for it
 │   ├── NotRolling         no rollout drives the job (any more)
 │   ├── ScheduleExists
@@ -152,6 +158,18 @@ class NoTargets(BadRequest):
     code = "no-targets"
 
 
+class UnknownLabel(BadRequest):
+    """No agent has a label or fact of this name, so that asking for its value is a mistake."""
+
+    code = "unknown-label"
+
+
+class CountUnnamed(BadRequest):
+    """The job has so many targets that it must say itself how many it expects."""
+
+    code = "count-unnamed"
+
+
 class TooManyTargets(BadRequest):
     """The job names more agents than one job may."""
 
@@ -260,6 +278,18 @@ class UnknownAgent(NotFound):
     code = "unknown-agent"
 
 
+class UnknownGroup(NotFound):
+    """No selector is saved under this name; look at `farhand groups`."""
+
+    code = "unknown-group"
+
+
+class UnknownPreview(NotFound):
+    """There is no such preview, or it is too old to bind a job to it."""
+
+    code = "unknown-preview"
+
+
 class UnknownCommand(NotFound):
     """The agent's catalogue has no such command; look at `farhand commands`."""
 
@@ -300,6 +330,18 @@ class IllegalTransition(Conflict):
     """The run cannot go from the state it is in to the one asked for."""
 
     code = "illegal-transition"
+
+
+class CountMismatch(Conflict):
+    """The job has not as many targets as it says it expects."""
+
+    code = "count-mismatch"
+
+
+class Frozen(Conflict):
+    """Somebody stopped all jobs; `farhand unfreeze` lets them begin again."""
+
+    code = "frozen"
 
 
 class CannotCancel(Conflict):

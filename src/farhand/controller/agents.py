@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from farhand.controller.jobs import only
 from farhand.controller.sessions import Sessions
+from farhand.controller.targets import only
 from farhand.domain.agent import Agent
 from farhand.domain.command import Command
 from farhand.domain.ids import AgentId, check_name
@@ -67,7 +67,7 @@ class Agents:
 
 
 def _check_label(key: str, value: str | None) -> None:
-    bad_key = not key or len(key) > MAX_LABEL or any(c in key for c in "=!&|(),'\" \t\n\0")
+    bad_key = not key or len(key) > MAX_LABEL or any(c in key for c in "=!<>&|(),'\" \t\n\0")
     if bad_key or (value is not None and (len(value) > MAX_LABEL or "\0" in value)):
-        msg = f"the label {key!r} cannot be used: no spaces, quotes or =!&|(), in its key, "
+        msg = f"the label {key!r} cannot be used: no spaces, quotes or =!<>&|(), in its key, "
         raise InvalidName(msg + f"and at most {MAX_LABEL} characters each")

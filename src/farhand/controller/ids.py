@@ -33,6 +33,11 @@ def new_schedule() -> str:
     return str(TypeID(prefix="sch"))
 
 
+def new_preview() -> str:
+    """An id for a preview."""
+    return str(TypeID(prefix="pre"))
+
+
 def new_token(kind: str) -> str:
     """A secret of 256 bits, written `fh_<kind>_…`, so that a scanner recognises it."""
     return f"fh_{kind}_{secrets.token_urlsafe(32)}"

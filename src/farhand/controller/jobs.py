@@ -17,6 +17,7 @@ from farhand.domain.ids import AgentId, JobId, RunId, is_id
 from farhand.domain.job import (
     Job,
     JobSpec,
+    Previewed,
     Targets,
     check_target_count,
     checked,
@@ -27,9 +28,11 @@ from farhand.domain.selector import Selector
 from farhand.domain.spread import Spread
 from farhand.domain.spread import check as check_spread
 from farhand.errors import (
+    BadRequest,
     CannotCancel,
     GateCannotRun,
     IdempotencyConflict,
+    NotFound,
     OverShare,
     UnknownJob,
     UnknownRun,
@@ -117,7 +120,7 @@ class Jobs:
         if spread is not None:
             await self._check_spread(spread, spec)
         found = await refusals(self._sessions, spec, agents)
-        if _hopeless(found, agents):
+        if found.error is not None and _hopeless(found, agents):
             raise found.error
         now = self._clock.wall()
         state = RunState.HELD if hold else RunState.QUEUED

@@ -83,11 +83,13 @@ class Agent:
         return self.identity.facts
 
     def terms(self) -> Mapping[str, str]:
-        """What a selector can ask for: labels over facts, then name, id and liveness."""
+        """What a selector can ask for: labels over facts, then name, id, addresses and liveness."""
         return {
             **self.facts,
             **self.labels,
             "name": self.name,
             "id": self.id,
+            "ip": self.identity.ip,
+            "ip_mac": self.ip_mac,
             "liveness": self.liveness.value,
         }

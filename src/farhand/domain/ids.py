@@ -14,13 +14,13 @@ JobId = NewType("JobId", str)
 RunId = NewType("RunId", str)
 
 # typeid spec 0.3: prefix, underscore, 26 characters of lower-case Crockford base32.
-_TYPEID: Final = re.compile(r"(org|agt|job|run|sch)_[0-7][0-9a-hjkmnp-tv-z]{25}")
+_TYPEID: Final = re.compile(r"(org|agt|job|run|sch|pre)_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,126}[A-Za-z0-9])?")
 
 
 def is_id(kind: str, text: str) -> bool:
-    """Tell whether *text* has the form of an id of *kind* (`org`, `agt`, `job`, `run`, `sch`)."""
+    """Tell whether *text* has the form of an id of *kind* (`org`, `agt`, `job`, `run`, `sch`, `pre`)."""
     return text.startswith(kind + "_") and _TYPEID.fullmatch(text) is not None
 
 

@@ -24,6 +24,9 @@ class Limits:
     output_bytes: int = 256 * MIB  # kept of each stream of a run
     output_max_bytes: int = 16 * GIB
     targets_per_job: int = 10_000
+    unnamed_targets: int = 200  # above it, a job must say how many it expects
+    groups: int = 1_000  # saved, of an org
+    preview_s: float = 3_600.0  # a job can be bound to a preview for so long
     open_runs: int = 100_000  # of an org, neither final nor lost; a job beyond it is refused
     rollouts: int = 1_000  # of an org, not over; held ones among them
     waves: int = 100  # of a job

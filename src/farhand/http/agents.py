@@ -24,17 +24,17 @@ async def list_agents(
     here: Here,
     paging: PageAsked,
     selector: Annotated[
-        str | None, Query(max_length=4096, description="Such as `role=web & os=linux`.")
+        str | None, Query(max_length=16_384, description="Such as `role=web & os=linux`.")
     ] = None,
 ) -> Json:
     """List agents by the time they joined."""
     if selector is None:
         page = await here.tenant.store.agents(cursor=paging.cursor, limit=paging.limit)
         return Json(writing.page(page.items, writing.agent, page.next))
-    matches, cursor = Selector(selector).compiled(), paging.cursor
+    choice, cursor = await here.tenant.jobs.fleet.choice(Selector(selector)), paging.cursor
     while True:  # past pages without a match; the next page begins where this one was read to
         page = await here.tenant.store.agents(cursor=cursor, limit=paging.limit)
-        found = [agent for agent in page.items if matches(agent.terms())]
+        found = [agent for agent in page.items if choice.matches(agent.terms())]
         if found or page.next is None:
             return Json(writing.page(found, writing.agent, page.next))
         cursor = page.next

@@ -166,7 +166,7 @@ async def test_a_run_at_full_speed_lets_fifty_small_ones_end_first(tmp_path: Pat
 
 
 async def test_a_job_on_a_thousand_agents_lets_a_job_on_one_end_first() -> None:
-    async with World.start() as world:
+    async with World.start(limits=replace(DEFAULTS, unnamed_targets=1_000)) as world:
         for number in range(1_000):
             await world.new_agent(f"n-{number}", behaviour=hang).connect()
         await world.join("one", behaviour=succeed(b"done"))

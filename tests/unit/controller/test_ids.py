@@ -4,6 +4,7 @@ from farhand.controller.ids import (
     new_agent,
     new_job,
     new_org,
+    new_preview,
     new_run,
     new_schedule,
     new_token,
@@ -18,6 +19,7 @@ def test_minted_ids_are_recognised_and_sort_by_time() -> None:
     assert is_id("job", new_job())
     assert is_id("run", new_run())
     assert is_id("sch", new_schedule())
+    assert is_id("pre", new_preview())
     runs = [new_run() for _ in range(100)]
 
     assert runs == sorted(runs)

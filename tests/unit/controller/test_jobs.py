@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from farhand.controller import jobs
+from farhand.controller import refusals
 from farhand.domain.command import Command, Param, ParamType
 from farhand.domain.ids import JobId, RunId
 from farhand.domain.job import AllAgents, Argv, CommandCall, JobSpec, Names
@@ -208,9 +208,9 @@ async def test_an_agent_without_the_command_refuses_while_the_others_run_it() ->
 async def test_agents_that_do_not_answer_for_their_catalogue_do_not_hold_up_a_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(jobs, "ASKED_S", 0.05)
+    monkeypatch.setattr(refusals, "ASKED_S", 0.05)
     async with World.start() as world:
-        for number in range(jobs.ASKED_AT_ONCE + 1):
+        for number in range(refusals.ASKED_AT_ONCE + 1):
             agent = world.new_agent(f"n-{number}")
             agent.commands = (replace(PING, description=agent.name),)  # a catalogue of its own
             await agent.connect()

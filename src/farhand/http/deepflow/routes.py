@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from farhand.controller.jobs import only
+from farhand.controller.targets import only
 from farhand.domain.agent import Agent
 from farhand.domain.command import Command
 from farhand.domain.job import CommandCall, JobSpec, Names, NamespaceKind, NamespacesOf
