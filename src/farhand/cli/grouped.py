@@ -185,7 +185,7 @@ def live(view: Groups, *, width: int, height: int, colour: bool) -> list[str]:
     shown = view.groups[:room]
     first = max((len(f"{group.count:,}") for group in shown), default=0)
     second = max((len(cause(group)) for group in shown), default=0)
-    third = min(NAMES_COLUMNS, max((len(hosts(group)) for group in shown), default=0))
+    third = min(NAMES_COLUMNS, width // 3, max((len(hosts(group)) for group in shown), default=0))
     for group in shown:
         count, ended = f"{group.count:,}".rjust(first), cause(group).ljust(second)
         names = clipped(hosts(group), third + 1).ljust(third)

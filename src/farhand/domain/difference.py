@@ -32,9 +32,11 @@ def difference(
 ) -> Sequence[str] | None:
     """Return lines that begin with `-`, `+`, a blank or `@`; none when both are the same.
 
-    None when they are too long or too unlike to be compared, or the diff would be no shorter.
+    None when one is empty, when they are too long or too unlike, or the diff would be no shorter.
     """
     old, new = before.splitlines(), after.splitlines()
+    if not old or not new:
+        return [] if old == new else None  # there is nothing to compare with
     if max(len(old), len(new)) > LINES:
         return None
     old_key, new_key = normal_before(before).splitlines(), normal_after(after).splitlines()

@@ -128,7 +128,7 @@ class Grouping:
             self._places[run] = answer
 
     def ordered(self) -> list[Group]:
-        """All groups, the largest first; among equals those that succeeded, then by answer."""
+        """All groups, the largest first; among equals those that succeeded, then by example."""
         return sorted(self._groups.values(), key=_order)
 
     def majority(self) -> Group | None:
@@ -137,8 +137,7 @@ class Grouping:
 
 
 def _order(group: Group) -> tuple[object, ...]:
-    answer = group.answer
-    return -len(group.members), *_cause_order(answer.cause), answer.stdout, answer.stderr
+    return -len(group.members), *_cause_order(group.answer.cause), group.example
 
 
 def _cause_order(cause: Cause) -> tuple[object, ...]:
@@ -169,7 +168,7 @@ def clusters(groups: Iterable[Group], last_line: Callable[[Group], str | None]) 
         Cluster(cause=cause, last_line=line, members=members)
         for (cause, line), members in found.items()
     ]
-    return sorted(made, key=lambda c: (-len(c.members), *_cause_order(c.cause), c.last_line or ""))
+    return sorted(made, key=lambda c: (-len(c.members), *_cause_order(c.cause), min(c.members)))
 
 
 def last_line_of(text: str) -> str:

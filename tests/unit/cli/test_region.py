@@ -1,0 +1,66 @@
+"""Lines that are drawn again and again."""
+
+import io
+import os
+
+import pytest
+
+from farhand.cli.region import Region
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 2
+
+
+def terminal(patch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal of 80 by 24 as stderr."""
+    made = Terminal()
+    patch.setattr("sys.stderr", made)
+    patch.setattr("os.get_terminal_size", lambda fd: os.terminal_size((80, 24)))
+    return made
+
+
+def test_lines_take_the_place_of_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = terminal(monkeypatch)
+    region = Region({"TERM": "xterm"})
+    region.draw(lambda size: ["a", f"{size.columns}"])
+    region.draw(lambda size: ["b"])
+    region.clear()
+    region.clear()
+
+    assert "a\n80\n\x1b[2A\r\x1b[Jb\n\x1b[1A\r\x1b[J" == screen.getvalue()
+
+
+def test_a_note_stays_above_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = terminal(monkeypatch)
+    region = Region({"TERM": "xterm"})
+    region.draw(lambda size: ["a"])
+    region.note("look")
+
+    assert "a\n\x1b[1A\r\x1b[Jfarhand: look\na\n" == screen.getvalue()
+
+
+@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {}])
+def test_nothing_is_drawn_where_the_cursor_cannot_move(
+    monkeypatch: pytest.MonkeyPatch, env: dict[str, str]
+) -> None:
+    screen = terminal(monkeypatch)
+    region = Region(env)
+    region.draw(lambda size: ["a"])
+    region.note("look")
+
+    assert "farhand: look\n" == screen.getvalue()
+
+
+def test_nothing_is_drawn_into_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr("sys.stderr", file)
+    region = Region({"TERM": "xterm"})
+    region.draw(lambda size: ["a"])
+
+    assert "" == file.getvalue()
+    assert not region.able
