@@ -20,7 +20,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,126}[A-Za-z0-9])?")
 
 
 def is_id(kind: str, text: str) -> bool:
-    """Tell whether *text* has the form of an id of *kind* (`org`, `agt`, `job`, `run`, `sch`, `pre`)."""
+    """Tell whether *text* has the form of an id of *kind*, such as `job`."""
     return text.startswith(kind + "_") and _TYPEID.fullmatch(text) is not None
 
 
