@@ -49,7 +49,10 @@ def hosted() -> Iterator[Hosted]:
             await here.started(run)
             await here.printed(run, b"hello")
             await here.ended(run)
-            known = {"job": job, "run": run, "agent": "web-1"}
+            nightly = {"argv": ["true"], "targets": {"all": True}}
+            scheduled = {"name": "nightly", "cron": "@daily", "job": nightly}
+            await here.client.post("/api/v1/schedules", json=scheduled)
+            known = {"job": job, "run": run, "agent": "web-1", "schedule": "nightly"}
             ready.set_result(Hosted(here, asyncio.get_running_loop(), known))
             await over.wait()
 
