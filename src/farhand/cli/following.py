@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from farhand.cli.interrupts import Interrupts
-from farhand.cli.outcome import Exit, exit_code, notes
+from farhand.cli.outcome import Exit, exit_code, last_tries, notes
 from farhand.cli.screen import JsonLines, Prefixed, Raw, Screen, note
 from farhand.client._blocking import Client, JobHandle
 from farhand.client._calls import cancel_job
@@ -85,7 +85,7 @@ def show(client: Client, job: JobHandle, screen: Screen, *, quiet: bool = False)
     ended = attend(client, job, job, take, waiting=waiting, quiet=quiet)
     if ended.left:
         return Exit.INTERRUPTED
-    runs = _settled(client, job, list(progress.runs.values()))
+    runs = last_tries(_settled(client, job, list(progress.runs.values())))
     if not quiet:
         for line in notes(job.id, runs):
             note(line)

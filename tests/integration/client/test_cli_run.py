@@ -52,6 +52,28 @@ def test_one_host_prints_its_bytes_and_gives_its_exit_code(farhand: Shell, stub:
     assert {"argv": ["sh", "-c", "exit 7"], "targets": {"names": ["web-1"]}} == body(stub)
 
 
+def test_a_host_that_was_tried_again_counts_by_its_last_try(farhand: Shell, stub: Stub) -> None:
+    stub.on("POST", "/api/v1/jobs", accepted("web-1", "db"))
+    stub.on(
+        "GET",
+        EVENTS,
+        stream(
+            changed(1, "run_1", "failed", why="exit", exit_code=7),
+            changed(2, "run_2", "succeeded", "db", why="exit", exit_code=0),
+            changed(3, "run_3", "held", wave=1, retry_of="run_1"),
+            changed(4, "run_3", "running", wave=1, retry_of="run_1"),
+            output(5, "run_3", 0, b"at last\n"),
+            changed(6, "run_3", "succeeded", why="exit", exit_code=0, wave=1, retry_of="run_1"),
+            ended(7, failed=1, succeeded=2),
+        ),
+    )
+    said = farhand("run", "web-1,db", "--retries", "1", "--rerunnable", "--", "x")
+
+    assert (0, b"web-1 | at last\n") == (said.code, said.out)
+    assert "farhand: 2 hosts: 2 succeeded\n" == said.err
+    assert ({"retries": 1}, True) == (body(stub)["spread"], body(stub)["rerunnable"])
+
+
 def test_several_hosts_print_whole_lines_and_are_summed_up(farhand: Shell, stub: Stub) -> None:
     two(
         stub,
