@@ -14,6 +14,7 @@ from farhand.cli.screen import note
 
 Size = os.terminal_size
 
+_USUAL: Final = Size((80, 24))  # of a terminal that does not know, such as a serial line
 _NARROW: Final = 20  # columns; below it nothing can be read
 
 
@@ -38,6 +39,8 @@ class Region:
             size = os.get_terminal_size(sys.stderr.fileno())
         except OSError:
             return
+        if not size.columns:
+            size = _USUAL
         with self._lock:
             self._write(self._gone() + self._kept(lines(size) if size.columns >= _NARROW else ()))
 
