@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from farhand.client._events import End, Event, Output, Result, RunChanged, RunResult
     from farhand.client._groups import Content, Failures, Group, Groups, Progress
+    from farhand.client._schedules import Due, Firing, Schedule, ScheduleOptions, When
     from farhand.client._shapes import (
         Agent,
         Command,
@@ -60,10 +61,12 @@ __all__ = [
     "Conflict",
     "ConnectionFailed",
     "Content",
+    "Due",
     "End",
     "Event",
     "Failures",
     "FarhandApiError",
+    "Firing",
     "Group",
     "Groups",
     "Job",
@@ -81,6 +84,8 @@ __all__ = [
     "Run",
     "RunChanged",
     "RunResult",
+    "Schedule",
+    "ScheduleOptions",
     "SpreadOptions",
     "StreamEnd",
     "StreamLost",
@@ -90,9 +95,19 @@ __all__ = [
     "UnexpectedAnswer",
     "Unreachable",
     "Version",
+    "When",
 ]
 
-_MODULES = ("_errors", "_shapes", "_events", "_calls", "_groups", "_blocking", "_async")
+_MODULES = (
+    "_errors",
+    "_shapes",
+    "_events",
+    "_calls",
+    "_groups",
+    "_schedules",
+    "_blocking",
+    "_async",
+)
 
 
 def __getattr__(name: str) -> object:

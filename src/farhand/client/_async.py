@@ -13,6 +13,7 @@ from typing import Final, Self, TypeVar, Unpack
 import httpx
 
 from farhand.client import _calls as calls
+from farhand.client import _schedules
 from farhand.client._calls import ANSWER_BYTES, Answer, Call, JobOptions
 from farhand.client._errors import AnswerLost, ClientError, UnexpectedAnswer
 from farhand.client._events import KEEP_BYTES, Event, Gathering, Result, StreamName
@@ -30,6 +31,7 @@ from farhand.client._resume import (
     Words,
     ignored,
 )
+from farhand.client._schedules import Firing, Schedule, ScheduleOptions, When
 from farhand.client._shapes import Agent, Command, Job, Namespace, Page, Run, Version
 from farhand.client._transport import (
     CONNECT_S,
@@ -268,6 +270,42 @@ class AsyncClient:
     async def namespaces(self, agent: str) -> Sequence[Namespace]:
         """Return the namespaces of the agent's host."""
         return (await self.send(calls.namespaces(agent))).items
+
+    # --- Schedules
+
+    async def add_schedule(
+        self, name: str, argv: Sequence[str] | None = None, /, **options: Unpack[ScheduleOptions]
+    ) -> Schedule:
+        """Run a job at a time, or again and again. Raises BadRequest, Conflict for a taken name."""
+        return await self.send(_schedules.add_schedule(name, argv, options))
+
+    def schedules(self) -> AsyncIterator[Schedule]:
+        """Tell all schedules, in the order they were added."""
+        return self._pages(_schedules.schedules)
+
+    async def get_schedule(self, schedule: str) -> Schedule:
+        """Return a schedule by name or id, with its next due times; raise NotFound."""
+        return await self.send(_schedules.get_schedule(schedule))
+
+    async def edit_schedule(self, schedule: str, /, **changes: Unpack[When]) -> Schedule:
+        """Change when a schedule is due, or its rules; raise NotFound, BadRequest."""
+        return await self.send(_schedules.edit_schedule(schedule, changes))
+
+    async def pause_schedule(self, schedule: str) -> Schedule:
+        """Let a schedule not be due; raise NotFound."""
+        return await self.send(_schedules.pause_schedule(schedule))
+
+    async def resume_schedule(self, schedule: str) -> Schedule:
+        """Let a paused schedule be due again; raise NotFound, or BadRequest if its time passed."""
+        return await self.send(_schedules.resume_schedule(schedule))
+
+    async def remove_schedule(self, schedule: str) -> None:
+        """Forget a schedule and its history; its jobs stay. Raises NotFound."""
+        await self.send(_schedules.remove_schedule(schedule))
+
+    def firings(self, schedule: str) -> AsyncIterator[Firing]:
+        """Tell what came of a schedule's due times, newest first."""
+        return self._pages(lambda at: _schedules.firings(schedule, at))
 
     # --- The controller
 

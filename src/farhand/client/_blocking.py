@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 from farhand.client import _calls as calls
+from farhand.client import _schedules
 from farhand.client._calls import Call, JobOptions
 from farhand.client._errors import ClientError, TimedOut
 from farhand.client._events import KEEP_BYTES, Event, Gathering, Result, StreamName
@@ -26,6 +27,7 @@ from farhand.client._resume import (
     Words,
     ignored,
 )
+from farhand.client._schedules import Firing, Schedule, ScheduleOptions, When
 from farhand.client._shapes import Agent, Command, Job, Namespace, Page, Run, Version
 from farhand.client._transport import CONNECT_S, READ_S, Transport
 
@@ -255,6 +257,42 @@ class Client:
     def namespaces(self, agent: str) -> Sequence[Namespace]:
         """Return the namespaces of the agent's host; raise Unavailable when it is away."""
         return self.send(calls.namespaces(agent)).items
+
+    # --- Schedules
+
+    def add_schedule(
+        self, name: str, argv: Sequence[str] | None = None, /, **options: Unpack[ScheduleOptions]
+    ) -> Schedule:
+        """Run a job at a time, or again and again. Raises BadRequest, Conflict for a taken name."""
+        return self.send(_schedules.add_schedule(name, argv, options))
+
+    def schedules(self) -> Iterator[Schedule]:
+        """Yield all schedules, in the order they were added."""
+        return self._pages(_schedules.schedules)
+
+    def get_schedule(self, schedule: str) -> Schedule:
+        """Return a schedule by name or id, with its next due times; raise NotFound."""
+        return self.send(_schedules.get_schedule(schedule))
+
+    def edit_schedule(self, schedule: str, /, **changes: Unpack[When]) -> Schedule:
+        """Change when a schedule is due, or its rules; raise NotFound, BadRequest."""
+        return self.send(_schedules.edit_schedule(schedule, changes))
+
+    def pause_schedule(self, schedule: str) -> Schedule:
+        """Let a schedule not be due; raise NotFound."""
+        return self.send(_schedules.pause_schedule(schedule))
+
+    def resume_schedule(self, schedule: str) -> Schedule:
+        """Let a paused schedule be due again; raise NotFound, or BadRequest if its time passed."""
+        return self.send(_schedules.resume_schedule(schedule))
+
+    def remove_schedule(self, schedule: str) -> None:
+        """Forget a schedule and its history; its jobs stay. Raises NotFound."""
+        self.send(_schedules.remove_schedule(schedule))
+
+    def firings(self, schedule: str) -> Iterator[Firing]:
+        """Yield what came of a schedule's due times, newest first."""
+        return self._pages(lambda at: _schedules.firings(schedule, at))
 
     # --- The controller
 

@@ -173,7 +173,8 @@ def _as(read: Callable[[object], T]) -> Callable[[Answer], T]:
     return lambda answer: read(parsed(answer))
 
 
-def _nothing(answer: Answer) -> None:
+def nothing(answer: Answer) -> None:
+    """Read an answer that has none."""
     del answer
 
 
@@ -223,59 +224,73 @@ def _json(value: object) -> bytes:
         ) from exc
 
 
-def _sending(
-    method: str, path: str, read: Callable[[object], T], body: object = None, **headers: str
+def sending(
+    method: str,
+    path: str,
+    read: Callable[[object], T],
+    body: object = None,
+    *,
+    repeatable: bool = True,
+    headers: Mapping[str, str] | None = None,
 ) -> Call[T]:
+    """Return a call that sends *body* as JSON, and whose answer is JSON that *read* reads."""
     sent = None if body is None else _json(body)
     kind = {} if body is None else {"Content-Type": "application/json"}
-    return Call(method=method, path=path, read=_as(read), body=sent, headers={**kind, **headers})
+    return Call(
+        method=method,
+        path=path,
+        read=_as(read),
+        body=sent,
+        headers={**kind, **(headers or {})},
+        repeatable=repeatable,
+    )
 
 
 def submit(argv: Sequence[str] | None, options: JobOptions) -> Call[Job]:
     """Ask for a job. With its key it may be sent again, and is still one job."""
     key = options.get("idempotency_key") or os.urandom(18).hex()
     headers = {"Idempotency-Key": key}
-    return _sending("POST", path_of("jobs"), read_job, job_body(argv, options), **headers)
+    return sending("POST", path_of("jobs"), read_job, job_body(argv, options), headers=headers)
 
 
 def get_job(job: str) -> Call[Job]:
     """Ask for one job."""
-    return _sending("GET", path_of("jobs", job), read_job)
+    return sending("GET", path_of("jobs", job), read_job)
 
 
 def jobs(cursor: str | None, limit: int = PAGE) -> Call[Page[Job]]:
     """Ask for a page of jobs, newest first."""
-    return _sending("GET", path_of("jobs", cursor=cursor, limit=limit), page_of(read_job))
+    return sending("GET", path_of("jobs", cursor=cursor, limit=limit), page_of(read_job))
 
 
 def release_job(job: str) -> Call[Job]:
     """Ask that the runs of a held job be sent."""
-    return _sending("POST", path_of("jobs", job, "release"), read_job)
+    return sending("POST", path_of("jobs", job, "release"), read_job)
 
 
 def cancel_job(job: str) -> Call[Job]:
     """Ask that every run of a job that is not over be ended."""
-    return _sending("POST", path_of("jobs", job, "cancel"), read_job)
+    return sending("POST", path_of("jobs", job, "cancel"), read_job)
 
 
 def hold_job(job: str) -> Call[Job]:
     """Ask that no further run of a job that is spread begin."""
-    return _sending("POST", path_of("jobs", job, "hold"), read_job)
+    return sending("POST", path_of("jobs", job, "hold"), read_job)
 
 
 def resume_job(job: str) -> Call[Job]:
     """Ask that a job that is held go on."""
-    return _sending("POST", path_of("jobs", job, "resume"), read_job)
+    return sending("POST", path_of("jobs", job, "resume"), read_job)
 
 
 def abort_job(job: str) -> Call[Job]:
     """Ask that nothing more of a job that is spread begin."""
-    return _sending("POST", path_of("jobs", job, "abort"), read_job)
+    return sending("POST", path_of("jobs", job, "abort"), read_job)
 
 
 def get_run(run: str) -> Call[Run]:
     """Ask for one run."""
-    return _sending("GET", path_of("runs", run), read_run)
+    return sending("GET", path_of("runs", run), read_run)
 
 
 def runs(
@@ -288,17 +303,17 @@ def runs(
 ) -> Call[Page[Run]]:
     """Ask for a page of runs: of one job in the order they were made, else newest first."""
     path = path_of("runs", job=job, agent=agent, state=state, cursor=cursor, limit=limit)
-    return _sending("GET", path, page_of(read_run))
+    return sending("GET", path, page_of(read_run))
 
 
 def cancel_run(run: str) -> Call[Run]:
     """Ask that a run be ended."""
-    return _sending("POST", path_of("runs", run, "cancel"), read_run)
+    return sending("POST", path_of("runs", run, "cancel"), read_run)
 
 
 def get_agent(agent: str) -> Call[Agent]:
     """Ask for one agent by name, id or `IP-MAC`."""
-    return _sending("GET", path_of("agents", agent), read_agent)
+    return sending("GET", path_of("agents", agent), read_agent)
 
 
 def agents(
@@ -306,48 +321,48 @@ def agents(
 ) -> Call[Page[Agent]]:
     """Ask for a page of agents."""
     path = path_of("agents", selector=selector, cursor=cursor, limit=limit)
-    return _sending("GET", path, page_of(read_agent))
+    return sending("GET", path, page_of(read_agent))
 
 
 def rename(agent: str, name: str | None) -> Call[Agent]:
     """Give an agent a name; None gives its own back."""
-    return _sending("PATCH", path_of("agents", agent), read_agent, {"name": name})
+    return sending("PATCH", path_of("agents", agent), read_agent, {"name": name})
 
 
 def relabel(agent: str, labels: Mapping[str, str | None]) -> Call[Agent]:
     """Merge *labels* into the given ones; None hides the agent's own."""
-    return _sending("PATCH", path_of("agents", agent), read_agent, {"labels": dict(labels)})
+    return sending("PATCH", path_of("agents", agent), read_agent, {"labels": dict(labels)})
 
 
 def drain(agent: str) -> Call[Agent]:
     """Give an agent no new runs."""
-    return _sending("POST", path_of("agents", agent, "drain"), read_agent)
+    return sending("POST", path_of("agents", agent, "drain"), read_agent)
 
 
 def undrain(agent: str) -> Call[Agent]:
     """Give an agent runs again."""
-    return _sending("POST", path_of("agents", agent, "undrain"), read_agent)
+    return sending("POST", path_of("agents", agent, "undrain"), read_agent)
 
 
 def remove(agent: str) -> Call[None]:
     """Forget an agent. A second time is an error, so it is never sent again unasked."""
     path = path_of("agents", agent)
-    return Call(method="DELETE", path=path, read=_nothing, repeatable=False)
+    return Call(method="DELETE", path=path, read=nothing, repeatable=False)
 
 
 def commands(agent: str) -> Call[Page[Command]]:
     """Ask an agent for its catalogue."""
-    return _sending("GET", path_of("agents", agent, "commands"), page_of(read_command))
+    return sending("GET", path_of("agents", agent, "commands"), page_of(read_command))
 
 
 def namespaces(agent: str) -> Call[Page[Namespace]]:
     """Ask an agent for the namespaces of its host."""
-    return _sending("GET", path_of("agents", agent, "namespaces"), page_of(read_namespace))
+    return sending("GET", path_of("agents", agent, "namespaces"), page_of(read_namespace))
 
 
 def version() -> Call[Version]:
     """Ask who answers."""
-    return _sending("GET", path_of("version"), read_version)
+    return sending("GET", path_of("version"), read_version)
 
 
 def health() -> Call[str]:

@@ -189,7 +189,8 @@ def entries(found: object) -> dict[str, Any]:
     return found
 
 
-def _items(found: object) -> list[Any]:
+def items(found: object) -> list[Any]:
+    """Return a JSON array's items; raise UnexpectedAnswer for anything else."""
     if not isinstance(found, list):
         raise UnexpectedAnswer(f"expected a JSON array, got {type(found).__name__}")
     return found
@@ -203,15 +204,16 @@ def text(found: Json, name: str) -> str:
     return value
 
 
-def _time(value: object) -> datetime | None:
+def time(value: object) -> datetime | None:
+    """Return a time, or None for none; raise UnexpectedAnswer for what cannot be one."""
     try:
         return datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError as exc:
         raise UnexpectedAnswer(f"{value!r} is not a time") from exc
 
 
-def _known(found: Json, *names: str) -> dict[str, Any]:
-    """The members of *found* that are there and not null: the others have defaults."""
+def known(found: Json, *names: str) -> dict[str, Any]:
+    """Return the members of *found* that are there and not null: the others have defaults."""
     return {name: found[name] for name in names if found.get(name) is not None}
 
 
@@ -220,7 +222,7 @@ def page_of(read: Callable[[object], T]) -> Callable[[object], Page[T]]:
 
     def read_page(found: object) -> Page[T]:
         members = entries(found)
-        return Page([read(item) for item in _items(members.get("items"))], members.get("next"))
+        return Page([read(item) for item in items(members.get("items"))], members.get("next"))
 
     return read_page
 
@@ -236,14 +238,14 @@ def read_run(found: object, key: str = "id") -> Run:
         agent_id=str(agent.get("id") or ""),
         state=text(raw, "state"),
         streams={
-            name: StreamEnd(**_known(entries(end), "total", "kept", "cut_at", "cut_bytes"))
+            name: StreamEnd(**known(entries(end), "total", "kept", "cut_at", "cut_bytes"))
             for name, end in entries(raw.get("streams") or {}).items()
         },
-        started_at=_time(raw.get("started_at")),
-        ended_at=_time(raw.get("ended_at")),
+        started_at=time(raw.get("started_at")),
+        ended_at=time(raw.get("ended_at")),
         raw=raw,
-        **_known(raw, "job", "why", "message", "exit_code", "signal", "duration_s"),
-        **_known(raw, "wave", "retry_of"),
+        **known(raw, "job", "why", "message", "exit_code", "signal", "duration_s"),
+        **known(raw, "wave", "retry_of"),
     )
 
 
@@ -254,13 +256,13 @@ def _rollout(found: object) -> Rollout | None:
     hold = entries(raw.get("hold") or {})
     return Rollout(
         phase=text(raw, "phase"),
-        sizes=tuple(_items(raw.get("sizes") or [])),
-        until=_time(raw.get("until")),
+        sizes=tuple(items(raw.get("sizes") or [])),
+        until=time(raw.get("until")),
         why=hold.get("why") or raw.get("ended"),
         by=str(hold.get("by") or raw.get("by") or ""),
         message=str(hold.get("message") or raw.get("message") or ""),
         raw=raw,
-        **_known(raw, "wave", "gate"),
+        **known(raw, "wave", "gate"),
     )
 
 
@@ -269,11 +271,11 @@ def read_job(found: object) -> Job:
     raw = entries(found)
     return Job(
         id=text(raw, "id"),
-        created_at=_time(raw.get("created_at")),
-        runs=tuple(read_run(run) for run in _items(raw.get("runs") or [])),
+        created_at=time(raw.get("created_at")),
+        runs=tuple(read_run(run) for run in items(raw.get("runs") or [])),
         rollout=_rollout(raw.get("rollout")),
         raw=raw,
-        **_known(raw, "state", "by", "targets", "summary", "counts", "cancel_requested"),
+        **known(raw, "state", "by", "targets", "summary", "counts", "cancel_requested"),
     )
 
 
@@ -283,10 +285,10 @@ def read_agent(found: object) -> Agent:
     return Agent(
         id=text(raw, "id"),
         name=text(raw, "name"),
-        joined_at=_time(raw.get("joined_at")),
-        last_seen_at=_time(raw.get("last_seen_at")),
+        joined_at=time(raw.get("joined_at")),
+        last_seen_at=time(raw.get("last_seen_at")),
         raw=raw,
-        **_known(raw, "labels", "facts", "ip", "mac", "software", "drained", "liveness"),
+        **known(raw, "labels", "facts", "ip", "mac", "software", "drained", "liveness"),
     )
 
 
@@ -297,19 +299,19 @@ def read_command(found: object) -> Command:
         Param(
             name=text(param, "name"),
             choices=tuple(param.get("choices") or ()),
-            **_known(param, "type", "required", "default", "description"),
+            **known(param, "type", "required", "default", "description"),
         )
-        for param in map(entries, _items(raw.get("params") or []))
+        for param in map(entries, items(raw.get("params") or []))
     )
     return Command(
-        ident=text(raw, "ident"), params=params, raw=raw, **_known(raw, "description", "output")
+        ident=text(raw, "ident"), params=params, raw=raw, **known(raw, "description", "output")
     )
 
 
 def read_namespace(found: object) -> Namespace:
     """Read a namespace of a host."""
     raw = entries(found)
-    named = _known(raw, "owner", "command", "processes", "container", "pod")
+    named = known(raw, "owner", "command", "processes", "container", "pod")
     try:
         return Namespace(
             id=int(raw["id"]), kind=text(raw, "kind"), pid=int(raw["pid"]), raw=raw, **named
@@ -321,4 +323,4 @@ def read_namespace(found: object) -> Namespace:
 def read_version(found: object) -> Version:
     """Read who answers."""
     raw = entries(found)
-    return Version(version=text(raw, "version"), **_known(raw, "api", "caller", "org"))
+    return Version(version=text(raw, "version"), **known(raw, "api", "caller", "org"))
