@@ -201,7 +201,7 @@ def test_on_a_terminal_more_than_ten_hosts_are_grouped_and_drawn_as_they_come(
     served(stub)
     seen = watched(farhand, "run", ",".join(NAMES), "--", "x", NO_COLOR="1")
 
-    assert b"3/12 done \xc2\xb7 9 running\n 3  exit 0  web[1-11]  fine\n" in seen
+    assert b"3/12 done \xc2\xb7 9 running\n3  exit 0  web[1-11]  fine\n" in seen
     assert seen.endswith(REPORT + SUMMARY.encode())
     assert b"\x1b[31m" not in seen
 

@@ -8,8 +8,6 @@ from farhand.domain.limits import DEFAULTS
 from farhand.domain.output import StreamEnd, StreamName
 from tests.integration.http.house import House, events, eventually, house, served
 
-MANY = 5_000
-
 
 def end(data: bytes) -> StreamEnd:
     digest = hashlib.sha256(data).hexdigest()

@@ -1,24 +1,31 @@
 """The answers of a job in groups, now and live."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
 
-from farhand.controller.groups import Asked, Sight
-from farhand.controller.ids import new_job
-from farhand.domain.ids import RunId
-from farhand.domain.limits import DEFAULTS, KIB
+from farhand.api import groups as shapes
+from farhand.api.writing import dumped
+from farhand.bus.local import LocalBus
+from farhand.controller.answers import TAIL_BYTES, VIEW_BYTES
+from farhand.controller.groups import LINES_READ, Asked, Groups, Sight
+from farhand.controller.ids import new_job, new_org, new_run
+from farhand.domain.ids import AgentId, JobId, RunId
+from farhand.domain.job import Argv, Job, JobSpec
+from farhand.domain.limits import DEFAULTS, KIB, MIB
 from farhand.domain.messages import FromAgent, RunEnded, RunRefused, RunStarted, StartRun
 from farhand.domain.normalise import Normaliser
-from farhand.domain.output import StreamEnd, StreamName
-from farhand.domain.run import Ending, RunState, Why
+from farhand.domain.output import Chunk, StreamEnd, StreamName
+from farhand.domain.run import Ending, Run, RunState, Why
 from farhand.errors import OverShare, UnknownJob
-from farhand.ports import MoveRun, Prune
+from farhand.ports import AddJob, Append, Change, MoveRun, Prune, RunFilter
 from farhand.storage.memory import MemoryStore
-from farhand.testing import Behaviour, World, ended, hang, output, succeed
+from farhand.testing import Behaviour, ManualClock, World, ended, hang, output, succeed
+from farhand.testing.agent import stream_end
 
 OUT, ERR = StreamName.STDOUT, StreamName.STDERR
 
@@ -139,6 +146,89 @@ async def test_what_is_read_grows_with_distinct_outputs_and_not_with_hosts() -> 
         await world.tenant.groups.look(submitted.job.id, Asked())
 
         assert 3 == store.reads
+
+
+async def answered(store: MemoryStore, count: int) -> JobId:
+    """A job of so many hosts that all failed, each with an answer of its own."""
+    job = Job(
+        id=new_job(),
+        spec=JobSpec(what=Argv(("x",))),
+        targets="",
+        by="me",
+        created_at=1.0,
+        counts={RunState.RUNNING: count},
+    )
+    runs = tuple(
+        Run(
+            id=new_run(),
+            job=job.id,
+            agent=AgentId(f"agt_{number}"),
+            agent_name=f"web{number}",
+            state=RunState.RUNNING,
+            created_at=1.0,
+            queue_until=2.0,
+            timeout_s=3.0,
+        )
+        for number in range(count)
+    )
+    changes: list[Change] = [AddJob(job=job, runs=runs)]
+    for number, run in enumerate(runs):
+        printed = {OUT: b"%d\n" % number * 4_000, ERR: b"%d\ndisk full\n" % number}
+        changes += [
+            Append(chunk=Chunk(run.id, stream, 0, data), at=1.0) for stream, data in printed.items()
+        ]
+        changes.append(
+            MoveRun(
+                run=run.id,
+                expect=frozenset({RunState.RUNNING}),
+                to=RunState.FAILED,
+                at=2.0,
+                why=Why.EXIT,
+                exit_code=1,
+                streams={stream: stream_end(data) for stream, data in printed.items()},
+            )
+        )
+    await store.apply(changes)
+    return job.id
+
+
+async def test_five_thousand_distinct_answers_have_a_bound() -> None:
+    store = Counting()
+    job = await answered(store, 5_000)
+    groups = Groups(new_org(), store, LocalBus(), ManualClock(), DEFAULTS)
+    tracemalloc.start()
+    sight = await groups.look(job, Asked(diff=True, limit=100))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    written = dumped(shapes.groups(sight.job, sight.progress, sight.view))
+
+    assert (100, 4_900, 4_900) == (
+        len(sight.view.groups),
+        sight.view.more_groups,
+        sight.view.more_runs,
+    )
+    told = {cluster.last_line: cluster.count for cluster in sight.view.failures}
+    assert {"disk full": LINES_READ, None: 5_000 - LINES_READ} == told
+    assert 200 + LINES_READ == store.reads
+    assert store.bytes <= VIEW_BYTES + LINES_READ * TAIL_BYTES
+    assert len(written) < 2 * VIEW_BYTES
+    assert peak < 16 * MIB
+
+
+async def test_ten_thousand_hosts_with_few_answers_are_written_in_few_bytes() -> None:
+    store = MemoryStore()
+    job = await answered(store, 1)
+    (run,) = (await store.runs(RunFilter(job=job))).items
+    many = tuple(replace(run, id=new_run(), agent_name=f"web{number}") for number in range(10_000))
+    found = await store.job(job)
+    assert found is not None
+    whole = replace(found, id=new_job(), counts={RunState.FAILED: len(many)})
+    await store.apply([AddJob(job=whole, runs=tuple(replace(r, job=whole.id) for r in many))])
+    groups = Groups(new_org(), store, LocalBus(), ManualClock(), DEFAULTS)
+    sight = await groups.look(whole.id, Asked())
+
+    assert ["web[0-9999]"] == [group.hosts for group in sight.view.groups]
+    assert 10_000 == sight.progress.failed
 
 
 async def test_a_long_output_is_shown_in_part_and_its_cut_is_told() -> None:
