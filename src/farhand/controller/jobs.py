@@ -183,11 +183,15 @@ class Jobs:
         return Submitted(job, now, repeated=False)
 
     async def release(self, job: JobId, *, by: str) -> Job:
-        """Queue the runs of a job that are held; their queue TTL starts now. Raises UnknownJob."""
+        """Queue the runs of a job that are held; their queue TTL starts now.
+
+        Raises UnknownJob, Frozen.
+        """
         found = await self._known(job)
         if found.rolling:
             await self.rollouts.resume(job, by=by)
             return found
+        await self.fleet.check_thawed()
         held = [run for run in await self._runs(job) if run.state is RunState.HELD]
         record = Record(at=self._clock.wall(), by=by, action="job.released", subject=job)
         await self.begin(found, held, record)
@@ -226,6 +230,7 @@ class Jobs:
         told = "the gate has nobody whom it could ask"
         try:
             picked = await self.fleet.pick(Selector(spread.gate.targets))
+            check_count(len(picked.agents), None, self._limits)
         except (BadRequest, NotFound) as exc:
             raise GateCannotRun(f"{told}: {exc}") from exc
         refused = (await refusals(self._sessions, spread.gate.spec, picked.agents)).of
@@ -312,7 +317,7 @@ class Jobs:
         """Whether the run is with a connected agent that has no word for cancelling it."""
         session = self._sessions.get(run.agent)
         with_agent = run.state in {RunState.RUNNING, RunState.LOST}
-        return with_agent and session is not None and session.hello.identity.deepflow
+        return with_agent and session is not None and session.deepflow
 
 
 _BEYOND_CANCEL = (

@@ -15,7 +15,7 @@ from farhand.domain.messages import FromAgent, HeldRun, HeldState, RunStarted, S
 from farhand.domain.rollout import Ended, HoldWhy, Phase, Rollout
 from farhand.domain.run import Run, RunState, Why
 from farhand.domain.spread import Gate, Share, Spread, share, waves
-from farhand.errors import GateCannotRun, InvalidSpread, NotRolling, OverShare, WaveTooLarge
+from farhand.errors import Frozen, GateCannotRun, InvalidSpread, NotRolling, OverShare, WaveTooLarge
 from farhand.ports import RunFilter
 from farhand.testing import ManualClock, World
 from farhand.testing.agent import ended, hang
@@ -389,6 +389,60 @@ async def test_a_gate_whose_targets_went_away_holds() -> None:
         assert found.hold is not None
         assert HoldWhy.GATE_UNKNOWN is found.hold.why
         assert "cannot run" in found.hold.message
+
+
+# --- a freeze -----------------------------------------------------------------------------
+
+
+async def test_a_freeze_begins_nothing_until_it_is_lifted() -> None:
+    async with World.start() as world:
+        crew = Crew(world)
+        await crew.join(HOSTS[:4])
+        jobs = world.tenant.jobs
+        job = (await submit(world, Spread(concurrency=Share(hosts=2)), on=HOSTS[:4])).job
+        await jobs.fleet.freeze("an incident", by="ada")
+        await crew.finish()
+        await look(world, 60.0)
+
+        assert {S.SUCCEEDED: 2, S.HELD: 2} == await states(world, job.id)
+
+        await jobs.fleet.unfreeze(by="ada")
+        await look(world, 6.0)
+
+        assert {S.SUCCEEDED: 2, S.RUNNING: 2} == await states(world, job.id)
+
+
+async def test_a_freeze_asks_no_gate() -> None:
+    async with World.start() as world:
+        crew = Crew(world)
+        await crew.join(HOSTS[:3])
+        probe = await world.join("probe-1", labels={"role": "probe"})
+        probe.behaviour = crew.behave("probe-1")
+        job = (await submit(world, gated(), on=HOSTS[:3])).job
+        await world.tenant.jobs.fleet.freeze("an incident", by="ada")
+        await crew.finish()
+        await look(world, 30.0)
+
+        assert (Phase.GATING, None) == (
+            (await rollout(world, job.id)).phase,
+            (await rollout(world, job.id)).hold,
+        )
+
+        await world.tenant.jobs.fleet.unfreeze(by="ada")
+        await look(world, 6.0)
+
+        assert 2 == (await rollout(world, job.id)).wave
+
+
+async def test_a_held_job_is_not_released_during_a_freeze() -> None:
+    async with World.start(agents=HOSTS[:1]) as world:
+        jobs = world.tenant.jobs
+        job = (await jobs.submit(SPEC, Names(("web-0",)), by="ada", hold=True)).job
+        await jobs.fleet.freeze("an incident", by="ada")
+        with pytest.raises(Frozen):
+            await jobs.release(job.id, by="ada")
+
+        assert {S.HELD: 1} == await states(world, job.id)
 
 
 # --- what is refused ----------------------------------------------------------------------
