@@ -31,6 +31,7 @@ VERBS: Final[Mapping[str, str]] = {
     "commands": "what an agent's catalogue has",
     "namespaces": "the Linux namespaces of a host",
     "jobs": "what was asked for: list, show, follow, cancel",
+    "schedules": "jobs at a time, or again and again: add, list, show, pause, history",
     "runs": "one agent doing one job: list, show, output, cancel",
     "doctor": "what is wrong with a set-up, and what to do",
     "version": "versions of this program and of the controller",
@@ -43,6 +44,7 @@ PROCESSES: Final[Mapping[str, str]] = {
 }
 
 _MODULES: Final = {"commands": "catalogue", "namespaces": "catalogue"}
+_REMOTE: Final = ("run", "schedules")  # what stands behind `--` is for other hosts
 _LEADING: Final = ("--url", "--ca", "--token-file")
 
 
@@ -89,7 +91,7 @@ def _verb_first(words: list[str]) -> list[str]:
 
 def _verb(verb: str, words: list[str]) -> int:
     remote: list[str] | None = None
-    if verb == "run" and "--" in words:
+    if verb in _REMOTE and "--" in words:
         cut = words.index("--")
         words, remote = words[:cut], words[cut + 1 :]
     help_wanted = bool({"-h", "--help"} & {*words})

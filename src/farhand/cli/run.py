@@ -36,6 +36,27 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add what `farhand run` takes, but for what stands behind `--`."""
     parser.epilog = EXAMPLES
+    add_job(parser)
+    how = parser.add_argument_group("how it is asked")
+    how.add_argument("--idempotency-key", metavar="KEY", help="the same key is the same job")
+    shown = parser.add_argument_group("what is shown")
+    shown.add_argument("--detach", action="store_true", help="print the job's id and leave")
+    shown.add_argument("--hold", action="store_true", help="as --detach; `jobs release` sends it")
+    shown.add_argument("--json", action="store_true", help="one JSON object a line")
+    shown.add_argument("--no-prefix", action="store_true", help="no host in front of lines")
+    shown.add_argument(
+        "--group",
+        action=argparse.BooleanOptionalAction,
+        help="equal answers once, at the end; by default on a terminal, for more than ten hosts",
+    )
+    shown.add_argument(
+        "--normalise", type=normalisers, metavar="KINDS", help="group without numbers,times,…"
+    )
+    shown.add_argument("-q", "--quiet", action="store_true", help="output alone, no notes")
+
+
+def add_job(parser: argparse.ArgumentParser) -> None:
+    """Add what says which job: where, what and how, but for what stands behind `--`."""
     parser.add_argument(
         "targets", nargs="*", type=names, metavar="TARGET", help="a name, an agent id or IP-MAC"
     )
@@ -72,27 +93,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--rlimit", type=pair, action="append", default=[], metavar="K=N", help="nofile=1024, …"
     )
     how.add_argument("--keep-children", action="store_true", help="leave what it leaves behind")
-    how.add_argument("--idempotency-key", metavar="KEY", help="the same key is the same job")
     spreading.configure(parser)
-    shown = parser.add_argument_group("what is shown")
-    shown.add_argument("--detach", action="store_true", help="print the job's id and leave")
-    shown.add_argument("--hold", action="store_true", help="as --detach; `jobs release` sends it")
-    shown.add_argument("--json", action="store_true", help="one JSON object a line")
-    shown.add_argument("--no-prefix", action="store_true", help="no host in front of lines")
-    shown.add_argument(
-        "--group",
-        action=argparse.BooleanOptionalAction,
-        help="equal answers once, at the end; by default on a terminal, for more than ten hosts",
-    )
-    shown.add_argument(
-        "--normalise", type=normalisers, metavar="KINDS", help="group without numbers,times,…"
-    )
-    shown.add_argument("-q", "--quiet", action="store_true", help="output alone, no notes")
 
 
 def execute(args: argparse.Namespace) -> int:
     """Submit the job, follow it, and return the exit code."""
-    options = _options(args)
+    options = asked(args)
+    options["idempotency_key"] = args.idempotency_key
+    if args.hold:
+        options["hold"] = True
     argv: list[str] | None = args.remote
     region = Region(os.environ)
     with connection(args, patience_s=following.PATIENCE_S, notice=region.note) as client:
@@ -126,7 +135,8 @@ def _shown(args: argparse.Namespace, client: Client, job: Job, region: Region) -
     return following.show(client, handle, screen, quiet=quiet)
 
 
-def _options(args: argparse.Namespace) -> JobOptions:
+def asked(args: argparse.Namespace) -> JobOptions:
+    """Return the job that `add_job`'s options say; raise UsageError."""
     targets: list[str] = flat(args.targets)
     _check(args, targets)
     options = JobOptions(
@@ -139,7 +149,6 @@ def _options(args: argparse.Namespace) -> JobOptions:
         queue_ttl_s=args.queue_ttl,
         output_limit_bytes=args.output_limit,
         nice=args.nice,
-        idempotency_key=args.idempotency_key,
     )
     if targets:
         options["names"] = targets
@@ -147,8 +156,6 @@ def _options(args: argparse.Namespace) -> JobOptions:
         options["params"] = dict(args.param)
     if args.env:
         options["env"] = dict(args.env)
-    if args.hold:
-        options["hold"] = True
     if args.rerunnable:
         options["rerunnable"] = True
     if (spread := spreading.options(args)) is not None:
