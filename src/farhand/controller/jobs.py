@@ -115,7 +115,7 @@ class Jobs:
         picked = await self.fleet.pick(targets)
         agents = picked.agents
         check_target_count(len(agents), self._limits)
-        if scheduled is None and not isinstance(targets, Previewed):
+        if not isinstance(targets, Previewed):
             check_count(len(agents), expect, self._limits)
         if spread is not None:
             await self._check_spread(spread, spec)

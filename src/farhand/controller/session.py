@@ -5,12 +5,12 @@ task. Ends with its stream; what it could not write, the agent tells again.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from farhand.controller.output import verify
 from farhand.controller.paging import pages
@@ -125,29 +125,61 @@ class Home(Protocol):
 
 
 class Session:
-    """An agent's stream, as the controller works with it."""
+    """An agent's stream, as the controller works with it.
+
+    There are thousands that do nothing: of what the agent told of itself only this is kept.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_cancelled_at",
+        "_channel",
+        "_home",
+        "_jobs",
+        "_over",
+        "_pending",
+        "_questions",
+        "_writing",
+        "agent",
+        "catalogue",
+        "deepflow",
+        "epoch",
+        "heard",
+        "heard_wall",
+        "machine",
+        "parting",
+        "unconfirmed",
+    )
 
     def __init__(
         self, *, home: Home, agent: AgentId, epoch: int, hello: Hello, channel: AgentChannel
     ) -> None:
         self.agent = agent
         self.epoch = epoch
-        self.hello = hello
+        self.catalogue = hello.identity.catalogue
+        self.deepflow = hello.identity.deepflow
         self.machine = AgentSession(home.grants)
         self.parting: Goodbye | None = None
         self.unconfirmed: Credential | None = None  # of the secret that Welcome carries
         self.heard = home.clock.now()
         self.heard_wall = home.clock.wall()
-        self.log = structlog.get_logger().bind(agent=agent, epoch=epoch)
         self._home = home
         self._channel = channel
-        self._pending: deque[Pending] = deque()
+        self._pending: list[Pending] = []
         self._writing = False
         self._over = False
         self._jobs: dict[RunId, JobId] = {}
         self._cancelled_at: dict[RunId, float] = {}
         self._questions: dict[int, asyncio.Future[Commands | Namespaces]] = {}
         self._asked = 0
+
+    @property
+    def log(self) -> FilteringBoundLogger:
+        """A log whose lines name the agent and the epoch."""
+        bound: FilteringBoundLogger = structlog.get_logger().bind(
+            agent=self.agent, epoch=self.epoch
+        )
+        return bound
 
     # --- from the stream ------------------------------------------------------------------
 
@@ -280,8 +312,7 @@ class Session:
         """Write what waits until nothing does. A fault here ends this session only."""
         try:
             while self._pending and not self._over:
-                batch = list(self._pending)
-                self._pending.clear()
+                batch, self._pending = self._pending, []
                 await self._write(batch)
         except AgentGone:
             pass
@@ -478,7 +509,7 @@ class Session:
             found = await self._stored(run)
             if found is not None and found.agent == self.agent:
                 stored[run] = found
-        plan = compare(held, stored, journals=not self.hello.identity.deepflow)
+        plan = compare(held, stored, journals=not self.deepflow)
         await self._commit(list(plan.moves))
         for known in plan.resume:
             await self._resume(known)

@@ -331,7 +331,7 @@ class Sessions:
     async def commands(self, agent: AgentId) -> Sequence[Command]:
         """The catalogue of a connected agent; raises AgentGone."""
         session = self._connected(agent)
-        digest = session.hello.identity.catalogue
+        digest = session.catalogue
         if digest and digest in self._catalogues:
             return self._catalogues[digest]
         answer = await session.ask(ListCommands)

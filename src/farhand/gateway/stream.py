@@ -4,7 +4,6 @@ Knows the native stream's messages and nothing of what they do; that is the cont
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
@@ -46,12 +45,14 @@ Spawn = Callable[[Coroutine[None, None, None], str], None]
 class Channel:
     """The way to one agent (`farhand.ports.AgentChannel`)."""
 
+    __slots__ = ("_call", "_flushing", "_most", "_ready", "_waiting")
+
     def __init__(self, call: Call, outbox_bytes: int) -> None:
         self._call = call
         self._most = outbox_bytes
         self._ready: list[FromController] = []
         self._flushing = False
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: list[asyncio.Future[None]] = []
 
     @property
     def _full(self) -> bool:
@@ -117,7 +118,7 @@ class Channel:
 
     def wake(self) -> None:
         """There is room again, or the stream is over: let the waiting ones look, in order."""
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
