@@ -58,9 +58,10 @@ def _action(verbs: Any, name: str, said: str) -> argparse.ArgumentParser:
 
 def execute(args: argparse.Namespace) -> int:
     """List jobs, or do to one what was asked."""
-    followed = args.action == "follow" or (args.action == "groups" and args.follow)
+    watched = args.action == "groups" and args.follow
+    followed = args.action == "follow" or watched
     patience_s = following.PATIENCE_S if followed else PATIENCE_S
-    region = Region(os.environ)
+    region = Region(os.environ, wanted=watched and not (args.quiet or args.json))
     with connection(args, patience_s=patience_s, notice=region.note) as client:
         match args.action:
             case None:

@@ -19,12 +19,13 @@ _NARROW: Final = 20  # columns; below it nothing can be read
 
 
 class Region:
-    """The lines below the cursor. May be used from several threads; *draw* is given the size."""
+    """The lines below the cursor, if any are *wanted*. May be used from several threads."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
+    def __init__(self, env: Mapping[str, str], *, wanted: bool = True) -> None:
         self._lock = threading.Lock()
         self._lines: Sequence[str] = ()
-        self._able = env.get("TERM", "dumb") != "dumb" and _stderr_is_terminal()
+        able = env.get("TERM", "dumb") != "dumb" and _stderr_is_terminal()
+        self._able = wanted and able
 
     @property
     def able(self) -> bool:

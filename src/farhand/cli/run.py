@@ -103,7 +103,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.hold:
         options["hold"] = True
     argv: list[str] | None = args.remote
-    region = Region(os.environ)
+    region = Region(os.environ, wanted=not (args.quiet or args.json))
     with connection(args, patience_s=following.PATIENCE_S, notice=region.note) as client:
         job = client.submit(argv, **options)
         if args.detach or args.hold:

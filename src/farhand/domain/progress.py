@@ -3,7 +3,7 @@
 Time is told to it, in seconds; it holds a bounded number of moments.
 """
 
-from collections import deque
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +11,7 @@ from typing import Final
 from farhand.domain.run import RunState
 
 WINDOW_S: Final = 30.0
-MOMENTS: Final = 1_024  # of ends that are remembered; more in the window make it shorter
+MOMENTS: Final = 1_024  # the latest ends, which are remembered; more make the window shorter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +32,20 @@ class Progress:
 
 
 class Pace:
-    """How many runs ended when. *began* is when the job did."""
+    """How many runs ended when, told in any order. *began* is when the job did."""
 
     __slots__ = ("_began", "_ends")
 
     def __init__(self, began: float) -> None:
         self._began = began
-        self._ends: deque[float] = deque(maxlen=MOMENTS)
+        self._ends: list[float] = []  # a heap
 
     def ended(self, at: float) -> None:
         """A run came to rest."""
-        self._ends.append(at)
+        if len(self._ends) < MOMENTS:
+            heapq.heappush(self._ends, at)
+        else:
+            heapq.heappushpop(self._ends, at)
 
     def rate(self, now: float) -> float | None:
         """Ends per second within the last WINDOW_S; None when there were none at all."""
@@ -50,7 +53,7 @@ class Pace:
             return None
         since = max(self._began, now - WINDOW_S)
         if len(self._ends) == MOMENTS:
-            since = max(since, min(self._ends))
+            since = max(since, self._ends[0])
         recent = sum(1 for at in self._ends if at >= since)
         return recent / max(now - since, 0.001)
 

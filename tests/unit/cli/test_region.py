@@ -56,6 +56,13 @@ def test_nothing_is_drawn_where_the_cursor_cannot_move(
     assert "farhand: look\n" == screen.getvalue()
 
 
+def test_nothing_is_drawn_that_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = terminal(monkeypatch)
+    Region({"TERM": "xterm"}, wanted=False).draw(lambda size: ["a"])
+
+    assert "" == screen.getvalue()
+
+
 def test_nothing_is_drawn_into_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.StringIO()
     monkeypatch.setattr("sys.stderr", file)

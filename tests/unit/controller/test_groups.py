@@ -376,6 +376,26 @@ async def test_a_run_that_is_lost_heals_out_of_its_group() -> None:
         assert [RunState.SUCCEEDED] == [group.answer.cause.state for group in healed.view.groups]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+async def test_of_a_run_that_was_tried_again_the_last_try_counts(order: int) -> None:
+    store = MemoryStore()
+    job = await answered(store, 2)
+    first, other = (await store.runs(RunFilter(job=job))).items
+    again = replace(first, id=new_run(), retry_of=first.id, state=RunState.SUCCEEDED, exit_code=0)
+    whole = await store.job(job)
+    assert whole is not None
+    tried = replace(whole, id=new_job(), counts={RunState.FAILED: 2, RunState.SUCCEEDED: 1})
+    runs = tuple(replace(run, job=tried.id) for run in (first, again, other))[::order]
+    await store.apply([AddJob(job=tried, runs=runs)])
+    groups = Groups(new_org(), store, LocalBus(), ManualClock(), DEFAULTS)
+    sight = await groups.look(tried.id, Asked())
+
+    assert [("web0", RunState.SUCCEEDED), ("web1", RunState.FAILED)] == [
+        (group.hosts, group.answer.cause.state) for group in sight.view.groups
+    ]
+    assert (2, 2, 1) == (sight.progress.total, sight.progress.done, sight.progress.failed)
+
+
 async def _lose(world: World, run: RunId) -> None:
     await world.store.apply(
         [
