@@ -10,14 +10,15 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, product, zip_longest
 from typing import Final
 
-EXPAND_MOST: Final = 20_000  # names that one set may stand for
+EXPAND_MOST: Final = 10_000  # names that one set may stand for
 FOLD_WHOLE: Final = 200  # names that are folded over all their numbers: it costs their square
 
-_SET: Final = re.compile(r"[\w.:*?-]*(?:\[[0-9,-]+\][\w.:*?-]*)*")
-_PLAIN: Final = re.compile(r"[\w.:-]+")
+_SET: Final = re.compile(r"[A-Za-z0-9_.:*?-]*(?:\[[0-9,-]+\][A-Za-z0-9_.:*?-]*)*")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.:-]+")  # ClusterShell takes other digits for these
 _RANGE: Final = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 _LAST_NUMBER: Final = re.compile(r"(.*?)([0-9]+)([^0-9]*)")
 _DIGITS: Final = 15  # of one number
+_LONG: Final = re.compile(f"[0-9]{{{_DIGITS + 1}}}")
 
 
 def expand(text: str) -> Sequence[str]:
@@ -28,7 +29,7 @@ def expand(text: str) -> Sequence[str]:
     if "[" not in text and "]" not in text:
         return (text,)
     if _SET.fullmatch(text) is None:
-        raise ValueError("a set of names is written web[1-40,52]")
+        raise ValueError("a set of names is written web[1-40,52], with letters, digits and ._:-")
     parts = re.split(r"\[([^]]*)\]", text)
     ranges = [_ranges(inside) for inside in parts[1::2]]
     count = math.prod(sum(len(each) for each, _ in several) for several in ranges)
@@ -77,7 +78,7 @@ def _folded(names: Sequence[str]) -> str:
         return "".join(names)
     from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet  # noqa: PLC0415
 
-    if len(names) <= FOLD_WHOLE:
+    if len(names) <= FOLD_WHOLE and not any(map(_LONG.search, names)):
         return str(NodeSet.fromlist(names, resolver=RESOLVER_NOGROUP))
     alike: dict[tuple[str, str], list[str]] = {}
     alone: list[str] = []

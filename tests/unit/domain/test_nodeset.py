@@ -75,6 +75,12 @@ def stands_for(folded: str) -> list[str]:
     return sorted(name for part in parts for name in expand(part))
 
 
+def test_numbers_too_long_for_a_set_stay_as_they_are() -> None:
+    long = ["a" + "1" * 20, "a" + "1" * 19 + "2", "a", "a0"]
+
+    assert sorted(long) == stands_for(fold(long))
+
+
 @given(many(20))
 def test_what_is_folded_stands_for_the_same_names(given_names: list[str]) -> None:
     assert sorted(given_names) == stands_for(fold(given_names))
@@ -99,7 +105,13 @@ def test_thousands_are_folded_in_no_time(shape: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "folded"),
-    [("web[1]", '"web[[]1]"'), ("a,b", '"a,b"'), ('say "x"', "'say \"x\"'"), ("a&b", '"a&b"')],
+    [
+        ("web٣", '"web٣"'),  # another 3, which ClusterShell takes for one
+        ("web[1]", '"web[[]1]"'),
+        ("a,b", '"a,b"'),
+        ('say "x"', "'say \"x\"'"),
+        ("a&b", '"a&b"'),
+    ],
 )
 def test_a_name_that_no_set_can_say_is_quoted(name: str, folded: str) -> None:
     assert f"web[1-2],{folded}" == fold([name, "web1", "web2"])
