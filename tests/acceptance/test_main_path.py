@@ -82,6 +82,21 @@ def test_several_hosts_are_told_apart(here: Plant) -> None:
     assert 0 == done.returncode
 
 
+def test_equal_answers_are_told_once(here: Plant) -> None:
+    answer = 'case "$FARHAND_AGENT_NAME" in db-1) echo odd >&2; exit 3;; *) echo same; date;; esac'
+    argv = ("--group", "--normalise", "times", "--all", "--", "sh", "-c", answer)
+    done = here.farhand("run", *argv)
+    job = json.loads(here.farhand("jobs", "--json", "-n", "1").stdout)["id"]
+    later = here.farhand("jobs", "groups", "--normalise", "times", job)
+    lines = done.stdout.decode().splitlines()
+
+    assert 1 == done.returncode
+    assert ("── web-[1-2] (2 hosts) exit 0 ──", "same") == (lines[0], lines[1])
+    assert "── db-1 (1 host) exit 3 ──" in lines
+    assert "1 host exit 3: odd — db-1" == lines[-1]
+    assert (0, done.stdout) == (later.returncode, later.stdout)
+
+
 def test_some_failed_is_told_by_host_and_exit_code(here: Plant) -> None:
     fail = 'case "$FARHAND_AGENT_NAME" in web-1) exit 3;; esac'
     done = here.farhand("run", "--all", "--", "sh", "-c", fail)
