@@ -35,6 +35,7 @@ from farhand.errors import (
     CannotCancel,
     DataDirUnwritable,
     FarhandError,
+    Frozen,
     OwnerGone,
     StoreUnavailable,
     UnknownJob,
@@ -49,7 +50,6 @@ PER_ROUND: Final = 1_000  # of those that are due; the others wait for the next 
 _TRIM: Final = 10  # firings by which a history may be longer than its limit
 _TRIES: Final = 10
 _OUTAGE: Final = (StoreUnavailable, DataDirUnwritable)  # nothing can be noted; it stays due
-_FROZEN: Final = "frozen"
 
 
 class Firer:
@@ -132,6 +132,11 @@ class Firer:
         if not await self._enrolment.knows(self._org, schedule.by):
             told = f"{schedule.by}, whose jobs these are, has no token any more"
             raise OwnerGone(f"{told}; who resumes the schedule takes it over")
+        if await self._jobs.frozen():
+            told = "the org is frozen; `farhand unfreeze` ends that"
+            frozen = _firing(schedule, seen, now, FiringOutcome.FROZEN, message=told)
+            await self._note(schedule, replace(frozen, code=Frozen.code))
+            return
         if (before := await self._overlapping(schedule)) is not None:
             overlap = FiringOutcome.OVERLAP
             told = f"{before} is not over"
@@ -143,7 +148,12 @@ class Firer:
         job = new_job()
         fired = replace(_firing(schedule, seen, now, FiringOutcome.FIRED), job=job)
         after = noted(schedule, fired, self._limits.retention_s)
-        scheduled = Scheduled(job=job, schedule=schedule.id, documents=(after, fired))
+        scheduled = Scheduled(
+            job=job,
+            schedule=schedule.id,
+            documents=(after, fired),
+            counted=schedule.expect is not None,
+        )
         try:
             submitted = await self._jobs.submit(
                 schedule.spec,
@@ -156,7 +166,7 @@ class Firer:
         except _OUTAGE:
             raise
         except FarhandError as exc:
-            frozen = exc.code == _FROZEN
+            frozen = isinstance(exc, Frozen)  # a moment ago
             outcome = FiringOutcome.FROZEN if frozen else FiringOutcome.REFUSED
             refused = _firing(schedule, seen, now, outcome, message=str(exc))
             await self._note(schedule, replace(refused, code=exc.code))

@@ -10,6 +10,7 @@ from farhand.controller.ids import new_job, new_run
 from farhand.controller.paging import pages
 from farhand.controller.refusals import Refusal, Refusals, refusals
 from farhand.controller.rollouts import Rollouts, laid_out
+from farhand.controller.sending import Sending
 from farhand.controller.sessions import Sessions
 from farhand.controller.targets import Fleet, Picked, check_count
 from farhand.domain.agent import Agent
@@ -27,6 +28,7 @@ from farhand.domain.run import Run, RunState
 from farhand.domain.selector import Selector
 from farhand.domain.spread import Spread
 from farhand.domain.spread import check as check_spread
+from farhand.domain.targets import Preview
 from farhand.errors import (
     BadRequest,
     CannotCancel,
@@ -65,13 +67,26 @@ class Submitted:
     repeated: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """Whom a job would be for, and who of them would refuse it."""
+
+    preview: Preview
+    picked: Picked
+    refusals: Mapping[AgentId, Refusal]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheduled:
-    """A job that a schedule makes: the id it gets, and what is written in the same commit."""
+    """A job that a schedule makes: the id it gets, and what is written in the same commit.
+
+    *counted*: whoever added the schedule said how many targets it had then.
+    """
 
     job: JobId
     schedule: str
     documents: tuple[Document, ...]
+    counted: bool
 
 
 class Jobs:
@@ -115,7 +130,7 @@ class Jobs:
         picked = await self.fleet.pick(targets)
         agents = picked.agents
         check_target_count(len(agents), self._limits)
-        if not isinstance(targets, Previewed):
+        if not isinstance(targets, Previewed) and not (scheduled and scheduled.counted):
             check_count(len(agents), expect, self._limits)
         if spread is not None:
             await self._check_spread(spread, spec)
@@ -136,7 +151,8 @@ class Jobs:
         runs = [self._run(job, agent, state) for agent in agents]
         until = now + self._limits.idempotency_s
         repeat = Repeat(by=by, key=key, digest=digest, until=until) if key is not None else None
-        noted = scheduled.documents if scheduled else ()
+        noted: tuple[Document, ...] = picked.kept(job.id, targets, now + self._limits.retention_s)
+        noted += scheduled.documents if scheduled else ()
         if spread is not None:
             job, runs, rollout = laid_out(job, runs, spread, refused=found.of, hold=hold)
             noted = (*noted, rollout)
@@ -145,7 +161,7 @@ class Jobs:
             runs=tuple(runs),
             repeat=repeat,
             open_runs=self._limits.open_runs,
-            record=_submission(job, len(runs), picked),
+            record=_submission(job, len(runs)),
             documents=noted,
         )
         return await self._write(added, found.of)
@@ -165,22 +181,32 @@ class Jobs:
 
     async def _write(self, added: AddJob, refused: Mapping[AgentId, Refusal]) -> Submitted:
         job, runs, most = added.job, added.runs, self._limits.open_runs
+        queued = [run for run in runs if run.state is RunState.QUEUED and run.agent not in refused]
+        sending, refusing = Sending(self._sessions, queued), _refused(runs, refused, job.created_at)
         with self._sessions.doubts.about(job.id):
-            outcome, *moves = await self._store.apply(
-                [added, *_refused(runs, refused, job.created_at)]
-            )
+            outcome, *moves = await self._store.apply([added, *refusing, *sending.changes])
         if isinstance(outcome, Repeated):
             return await self._before(outcome.job, same=outcome.same)
         if isinstance(outcome, Full):
             msg = f"{outcome.open_runs} runs are open; with these there would be more than {most}"
             raise OverShare(msg, bound="open_runs", limit=most, open_runs=outcome.open_runs)
-        moved = {move.run.id: move.run for move in moves if isinstance(move, Moved)}
-        now = [moved.get(run.id, run) for run in runs]
-        self._sessions.deliver(job, (run for run in now if run.state is RunState.QUEUED))
+        ended = {
+            move.run.id: move.run for move in moves[: len(refusing)] if isinstance(move, Moved)
+        }
+        sending.over(job, queued, moves[len(refusing) :])
         if job.rolling:
             self.rollouts.watch(job.id)
         self._sessions.hint([job.id])
-        return Submitted(job, now, repeated=False)
+        return Submitted(job, [ended.get(run.id, run) for run in runs], repeated=False)
+
+    async def preview(self, spec: JobSpec, targets: Targets, *, by: str) -> Foreseen:
+        """Tell whom a job would be for, and keep that; raises what `submit` does of it."""
+        spec = checked(spec, self._limits)
+        picked = await self.fleet.pick(targets)
+        check_target_count(len(picked.agents), self._limits)
+        found = await refusals(self._sessions, spec, picked.agents)
+        preview = await self.fleet.keep(targets, picked.agents, by=by)
+        return Foreseen(preview, picked, found.of)
 
     async def release(self, job: JobId, *, by: str) -> Job:
         """Queue the runs of a job that are held; their queue TTL starts now.
@@ -211,10 +237,13 @@ class Jobs:
             MoveRun(run=run.id, expect=frozenset({RunState.HELD}), to=RunState.QUEUED, at=now)
             for run in runs
         ]
+        changes += [*_refused(runs, refused, now), *records]
+        sending = Sending(self._sessions, (run for run in runs if run.agent not in refused))
         with self._sessions.doubts.about(job.id):
-            outcomes = await self._store.apply([*changes, *_refused(runs, refused, now), *records])
+            outcomes = await self._store.apply([*changes, *sending.changes])
         queued = [outcome.run for outcome in outcomes[: len(runs)] if isinstance(outcome, Moved)]
-        self._sessions.deliver(job, (run for run in queued if run.agent not in refused))
+        queued = [run for run in queued if run.agent not in refused]
+        sending.over(job, queued, outcomes[len(changes) :])
         self._sessions.hint([job.id])
 
     # --- spreading ------------------------------------------------------------------------
@@ -347,8 +376,8 @@ def _refused(runs: Sequence[Run], refused: Mapping[AgentId, Refusal], at: float)
     ]
 
 
-def _submission(job: Job, runs: int, picked: Picked) -> Record:
-    facts = {"targets": job.targets, "runs": runs, **picked.facts, **_origin(job)}
+def _submission(job: Job, runs: int) -> Record:
+    facts = {"targets": job.targets, "runs": runs, **_origin(job)}
     return Record(at=job.created_at, by=job.by, action="job.submitted", subject=job.id, facts=facts)
 
 

@@ -11,8 +11,9 @@ from farhand.controller.enrolment import Enrolment
 from farhand.controller.ids import new_schedule
 from farhand.controller.paging import pages
 from farhand.controller.sessions import Sessions
+from farhand.controller.targets import Fleet, check_count
 from farhand.domain.ids import check_name, is_id
-from farhand.domain.job import JobSpec, Targets, checked
+from farhand.domain.job import JobSpec, Previewed, Targets, checked
 from farhand.domain.limits import Limits
 from farhand.domain.schedule import (
     Firing,
@@ -31,7 +32,14 @@ from farhand.domain.schedule import (
 )
 from farhand.domain.spread import Spread
 from farhand.domain.spread import check as check_spread
-from farhand.errors import Conflict, OverShare, ScheduleExists, UnknownSchedule
+from farhand.errors import (
+    Conflict,
+    InvalidSchedule,
+    NoTargets,
+    OverShare,
+    ScheduleExists,
+    UnknownSchedule,
+)
 from farhand.ports import Done, Drop, Page, Put, Record, Store
 
 _TRIES = 10  # an edit is written over a firing that was faster
@@ -59,6 +67,7 @@ class Schedules:
         self._clock = sessions.clock
         self._limits = sessions.limits
         self._enrolment = enrolment
+        self._fleet = Fleet(sessions.store, sessions.clock, sessions.limits)
         self._count: int | None = None  # of those there are, once they were counted
         self._adding = asyncio.Lock()  # of two with one name, the second must see the first
 
@@ -76,12 +85,14 @@ class Schedules:
     ) -> Schedule:
         """Add a schedule whose jobs are *by*'s.
 
-        Raises InvalidName, InvalidJob, InvalidSpread, InvalidSchedule kinds, ScheduleExists,
-        OverShare.
+        *expect* is how many targets it has now; later it may have others. Raises InvalidName,
+        InvalidJob, InvalidSpread, InvalidSchedule kinds, ScheduleExists, OverShare, CountMismatch,
+        CountUnnamed, and what `Fleet.pick` raises but for NoTargets.
         """
         check_name(name)
         if spread is not None:
             check_spread(spread, spec, self._limits)
+        await self._check_targets(targets, expect)
         now = self._clock.wall()
         grace_s = self._limits.schedule_grace_s if rules.grace_s is None else rules.grace_s
         schedule = Schedule(
@@ -102,6 +113,16 @@ class Schedules:
         async with self._adding:
             await self._write(schedule)
         return await self._known(schedule.id)
+
+    async def _check_targets(self, targets: Targets, expect: int | None) -> None:
+        """Refuse now what would be refused each time; that nobody is there yet is no mistake."""
+        if isinstance(targets, Previewed):
+            raise InvalidSchedule("a preview is soon forgotten; name a selector")
+        try:
+            picked = await self._fleet.pick(targets)
+        except NoTargets:
+            return
+        check_count(len(picked.agents), expect, self._limits)
 
     async def _write(self, schedule: Schedule) -> None:
         borne = await self._store.document(ScheduleName, schedule.name)

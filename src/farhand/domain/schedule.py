@@ -81,9 +81,10 @@ Timing = Once | Cron
 class Schedule:
     """A job as somebody wants it, and when. Times are wall-clock seconds.
 
-    *next_at* is the due time that nobody looked at yet, *last_due* the last one that somebody did,
-    at *last_at*; *last_job* is the last job it made. *firings* counts what it looked at. *why* is
-    the code of what paused it, if that was no person. *keep_until* is when one that is over goes.
+    *expect* is how many targets it had when it was added, if that was said. *next_at* is the due
+    time that nobody looked at yet, *last_due* the last one that somebody did, at *last_at*;
+    *last_job* is the last job it made. *firings* counts what it looked at. *why* is the code of
+    what paused it, if that was no person. *keep_until* is when one that is over goes.
     """
 
     KIND: ClassVar[str] = "schedule"

@@ -303,13 +303,51 @@ async def test_a_running_controller_goes_by_the_time_that_passes(jump: float) ->
 async def test_a_job_that_is_refused_is_told_in_the_history() -> None:
     clock = ManualClock()
     async with World.start(clock, agents=["web-1"]) as world:
-        await add(world, targets=Names(("nobody",)))
+        await add(world, targets=Names(("web-1",)))
+        gone = await world.tenant.agents.find("web-1")
+        await world.tenant.agents.remove(gone.id, by="admin")
         await clock.advance(61)
         (firing,) = await history(world)
 
         assert (FiringOutcome.REFUSED, "unknown-agent") == (firing.outcome, firing.code)
-        assert "nobody" in firing.message
+        assert "web-1" in firing.message
         assert [] == await jobs(world)
+
+
+async def test_a_frozen_org_begins_nothing_and_ends_nothing() -> None:
+    clock = ManualClock()
+    async with World.start(clock, agents=["web-1"], behaviour=hang) as world:
+        await add(world, rules=Rules(overlap=Overlap.CANCEL))
+        await clock.advance(61)
+        await world.tenant.jobs.fleet.freeze("holidays", by="admin")
+        await clock.advance(60)
+        (job,) = await jobs(world)
+        firings = await history(world)
+        await world.tenant.jobs.fleet.unfreeze(by="admin")
+        await clock.advance(60)
+
+        assert (FiringOutcome.FROZEN, "frozen") == (firings[1].outcome, firings[1].code)
+        assert not job.cancel_requested
+        assert 2 == len(await jobs(world))
+
+
+@pytest.mark.parametrize(
+    ("expect", "expected"),
+    [(None, (FiringOutcome.REFUSED, "count-unnamed")), (1, (FiringOutcome.FIRED, None))],
+)
+async def test_a_fleet_that_grew_is_for_who_said_how_many_they_were(
+    expect: int | None, expected: tuple[FiringOutcome, str | None]
+) -> None:
+    clock, limits = ManualClock(), replace(DEFAULTS, unnamed_targets=1)
+    async with World.start(clock, agents=["web-1"], limits=limits) as world:
+        await world.tenant.schedules.add(
+            "backup", SPEC, AllAgents(), MINUTELY, by="admin", expect=expect
+        )
+        await world.join("web-2")
+        await clock.advance(61)
+        (firing,) = await history(world)
+
+        assert expected == (firing.outcome, firing.code)
 
 
 async def test_a_schedule_whose_owner_has_no_token_is_paused_until_somebody_takes_it_over() -> None:

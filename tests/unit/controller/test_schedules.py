@@ -2,11 +2,12 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from farhand.controller.schedules import Rules, Schedules
-from farhand.domain.job import AllAgents, Argv, JobSpec
+from farhand.domain.job import AllAgents, Argv, JobSpec, Names, Previewed
 from farhand.domain.limits import DEFAULTS
 from farhand.domain.schedule import (
     Cron,
@@ -20,12 +21,15 @@ from farhand.domain.schedule import (
     Timing,
 )
 from farhand.errors import (
+    CountMismatch,
+    CountUnnamed,
     InvalidCron,
     InvalidJob,
     InvalidName,
     InvalidSchedule,
     OverShare,
     ScheduleExists,
+    UnknownAgent,
     UnknownSchedule,
     UnknownZone,
 )
@@ -120,6 +124,23 @@ async def test_what_cannot_be_is_refused_and_nothing_is_written(
 
         assert [] == list((await world.store.documents(Schedule)).items)
         assert [] == list((await world.store.documents(ScheduleName)).items)
+
+
+async def test_targets_are_looked_at_when_a_schedule_is_added() -> None:
+    async with World.start(
+        agents=["a", "b", "c"], limits=replace(DEFAULTS, unnamed_targets=2)
+    ) as world:
+        add_for = partial(world.tenant.schedules.add, "x", SPEC, timing=MINUTELY, by="admin")
+        with pytest.raises(UnknownAgent):
+            await add_for(targets=Names(("nobody",)))
+        with pytest.raises(InvalidSchedule):
+            await add_for(targets=Previewed("pre_1"))
+        with pytest.raises(CountUnnamed):
+            await add_for(targets=AllAgents())
+        with pytest.raises(CountMismatch):
+            await add_for(targets=AllAgents(), expect=2)
+
+        assert 3 == (await add_for(targets=AllAgents(), expect=3)).expect
 
 
 async def test_an_org_has_so_many_schedules_and_no_more() -> None:
