@@ -20,6 +20,7 @@ from farhand.api.shapes import (
     GateAsked,
     JobRequest,
     NamedTargets,
+    PreviewTargets,
     ScriptJob,
     SelectedTargets,
 )
@@ -30,6 +31,7 @@ from farhand.domain.job import (
     JobSpec,
     Names,
     NamespacesOf,
+    Previewed,
     Script,
     Targets,
     What,
@@ -96,6 +98,8 @@ def targets(asked: JobRequest, limits: Limits) -> Targets:
             return Names(tuple(names))
         case SelectedTargets(selector=text):
             return Selector(text)
+        case PreviewTargets(preview=preview):
+            return Previewed(preview)
 
 
 def job_spec(asked: JobRequest, limits: Limits) -> JobSpec:

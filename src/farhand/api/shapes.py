@@ -99,7 +99,13 @@ class NamedTargets(Asked):
 class SelectedTargets(Asked):
     """Agents by what they are."""
 
-    selector: str = Field(examples=["role=web & os=linux"])
+    selector: str = Field(examples=["web[1-40] & os=linux & !@staging"])
+
+
+class PreviewTargets(Asked):
+    """Exactly the agents of a preview, whatever has changed since."""
+
+    preview: str = Field(examples=["pre_01h455vb4pex5vsknk084sn02q"])
 
 
 def _one_of(*names: str) -> Discriminator:
@@ -123,8 +129,9 @@ def _one_of(*names: str) -> Discriminator:
 TargetsAsked = Annotated[
     Annotated[AllTargets, Tag("all")]
     | Annotated[NamedTargets, Tag("names")]
-    | Annotated[SelectedTargets, Tag("selector")],
-    _one_of("all", "names", "selector"),
+    | Annotated[SelectedTargets, Tag("selector")]
+    | Annotated[PreviewTargets, Tag("preview")],
+    _one_of("all", "names", "selector", "preview"),
 ]
 
 
@@ -193,6 +200,9 @@ class _JobAsked(Asked):
     rlimits: dict[str, int] | None = Field(None, examples=[{"nofile": 1024}])
     keep_children: bool | None = Field(None, description="Leave what the program left behind.")
     hold: bool | None = Field(None, description="Send nothing before the job is released.")
+    expect: int | None = Field(
+        None, ge=1, description="How many agents it must be for; needed above a bound."
+    )
     rerunnable: bool | None = Field(None, description="It may be run again where it failed.")
     spread: SpreadAsked | None = Field(None, description="Not at all hosts at once.")
 
@@ -535,12 +545,17 @@ class ParamShape(TypedDict):
 
 
 class CommandShape(TypedDict):
-    """A command of an agent's catalogue."""
+    """A command of an agent's catalogue.
+
+    *label* and *group* are what a DeepFlow agent shows people; empty for others.
+    """
 
     ident: str
     description: str
     params: list[ParamShape]
     output: OutputFormat
+    label: str
+    group: str
 
 
 class NamespaceShape(TypedDict):

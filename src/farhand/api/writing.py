@@ -344,6 +344,8 @@ def command(of: Command) -> CommandShape:
             for param in of.params
         ],
         "output": of.output,
+        "label": of.label,
+        "group": of.group,
     }
 
 

@@ -4,6 +4,7 @@ Decides by the controller's own clock, and counts no absence of its own against 
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 
@@ -11,13 +12,15 @@ from farhand.controller.sessions import Sessions
 from farhand.domain.ids import JobId
 from farhand.domain.limits import Limits
 from farhand.domain.run import Run, RunState, Why
+from farhand.domain.targets import Chosen, Preview
 from farhand.errors import Unavailable
-from farhand.ports import Change, Clock, Moved, MoveRun, Prune, Pruned, Store
+from farhand.ports import Change, Clock, Document, Drop, Moved, MoveRun, Prune, Pruned, Store
 
 log = structlog.get_logger()
 
 LATE_FACTOR = 2.0  # a round that comes later than this many intervals judges nobody
 PRUNE_EVERY_S = 3600.0
+FORGOTTEN: Final[tuple[type[Document], ...]] = (Preview, Chosen)
 
 
 class Sweeper:
@@ -93,6 +96,13 @@ class Sweeper:
         if outcome == Pruned(0):
             self._pruned_at = self._clock.now()
             await self._sessions.forget_strangers()
+            for kind in FORGOTTEN:
+                await self._forget(kind)
+
+    async def _forget(self, kind: type[Document]) -> None:
+        """Delete documents whose time is over."""
+        while due := await self._store.documents_due(kind, self._clock.wall()):
+            await self._store.apply([Drop(kind, old.id) for old in due])
 
     async def _expire(self) -> None:
         """Queued too long: never started."""

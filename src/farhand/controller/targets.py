@@ -5,13 +5,13 @@ Sends nothing and makes no job.
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from farhand.controller.ids import new_preview
 from farhand.controller.paging import pages
 from farhand.domain.agent import Agent
-from farhand.domain.ids import AgentId, check_name
+from farhand.domain.ids import AgentId, JobId, check_name
 from farhand.domain.job import (
     AllAgents,
     Names,
@@ -23,7 +23,7 @@ from farhand.domain.job import (
 from farhand.domain.limits import Limits
 from farhand.domain.nodeset import fold
 from farhand.domain.selector import Choice, Selector
-from farhand.domain.targets import FREEZE, Freeze, Preview, SavedGroup
+from farhand.domain.targets import FREEZE, Chosen, Freeze, Preview, SavedGroup
 from farhand.errors import (
     AmbiguousName,
     CountMismatch,
@@ -41,6 +41,7 @@ from farhand.ports import Change, Clock, Done, Drop, Put, Record, Store
 
 FEW_NAMES: Final = 20  # up to here each is looked up; above, all agents are read once
 _TOLD: Final = 100  # names in an error's details
+_DRAINED: Final = 1_000  # kept with a job
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +53,20 @@ class Picked:
 
     agents: Sequence[Agent]
     drained: Sequence[Agent] = ()
-    groups: Mapping[str, str] | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def facts(self) -> dict[str, object]:
-        """What the audit keeps of it, so that it can be explained later."""
-        facts: dict[str, object] = {}
-        if self.drained:
-            facts["drained"] = [agent.id for agent in self.drained[:_TOLD]]
-        if self.groups:
-            facts["groups"] = dict(self.groups)
-        return facts
+    def kept(self, job: JobId, targets: Targets, until: float) -> tuple[Chosen, ...]:
+        """What is kept with the job, so that it can be explained *until* then; often nothing."""
+        chosen = Chosen(
+            id=job,
+            drained=tuple(agent.id for agent in self.drained[:_DRAINED]),
+            groups=self.groups,
+            preview=targets.preview if isinstance(targets, Previewed) else "",
+            named=isinstance(targets, Names),
+            until=until,
+        )
+        few = isinstance(targets, Names) and len(targets.names) == 1  # its text says it all
+        return () if few or chosen == Chosen(id=job, until=until) else (chosen,)
 
 
 class Fleet:
@@ -166,12 +170,6 @@ class Fleet:
             told = f"{len(gone)} agents of the preview were removed since: {', '.join(gone[:10])}"
             raise UnknownAgent(f"{told}; make a new preview", names=gone[:_TOLD])
         return [known[AgentId(agent)] for agent in preview.agents]
-
-    async def forget_previews(self) -> None:
-        """Delete those that nobody may use any more."""
-        due = await self._store.documents_due(Preview, self._clock.wall())
-        if due:
-            await self._store.apply([Drop(Preview, preview.id) for preview in due])
 
     # --- groups ---------------------------------------------------------------------------
 

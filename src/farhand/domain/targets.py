@@ -3,7 +3,8 @@
 Documents of the store; deciding with them is the controller's.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 
@@ -37,6 +38,30 @@ class Preview:
     by: str
     made_at: float
     until: float
+    version: int = 0
+
+    @property
+    def due_at(self) -> float | None:
+        """When it is forgotten."""
+        return self.until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What a job's own fields do not tell of how its agents were chosen; id is the job's.
+
+    Those passed over because they were drained, saved groups as they were then, the preview that
+    the job was bound to, and whether its agents were *named* one by one.
+    """
+
+    KIND: ClassVar[str] = "chosen"
+
+    id: str
+    drained: tuple[str, ...] = ()
+    groups: Mapping[str, str] = field(default_factory=dict)
+    preview: str = ""
+    named: bool = False
+    until: float | None = None
     version: int = 0
 
     @property

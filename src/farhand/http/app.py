@@ -14,7 +14,7 @@ from farhand.controller.enrolment import Enrolment
 from farhand.controller.tenants import Tenants
 from farhand.domain.limits import Limits
 from farhand.errors import FarhandError
-from farhand.http import agents, groups, health, jobs, metrics, runs, schedules
+from farhand.http import agents, groups, health, jobs, metrics, runs, schedules, targets
 from farhand.http.answer import on_error, on_http, on_invalid
 from farhand.http.budget import Budget, Pieces
 from farhand.http.counts import Counts
@@ -89,6 +89,7 @@ def build_app(
         runs.router.routes,
         agents.router.routes,
         schedules.router.routes,
+        targets.router.routes,
     ):
         app.router.routes.extend(routes)
     if deepflow is not None:

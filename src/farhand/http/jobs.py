@@ -5,13 +5,14 @@ Decides nothing about jobs: one call of `controller.jobs` each.
 
 import asyncio
 from contextlib import nullcontext, suppress
-from typing import Annotated, Final, cast
+from typing import Annotated, Final, Literal, cast
 
 from fastapi import APIRouter, Depends, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from farhand.api import reading, writing
+from farhand.api import targets as shapes
 from farhand.api.shapes import (
     JobAccepted,
     JobBrief,
@@ -53,7 +54,10 @@ async def _found(here: Caller, job: str) -> Job:
     operation_id="submitJob",
     status_code=202,
     responses={
-        200: {"model": JobResult, "description": "Every run came to rest within `wait_s`."},
+        200: {
+            "model": JobResult | shapes.PreviewShape,
+            "description": "Every run came to rest within `wait_s`; or the `preview`.",
+        },
         202: {"model": JobAccepted, "description": "It is kept, and under way."},
     },
 )
@@ -61,7 +65,12 @@ async def submit_job(
     request: Request,
     here: Here,
     asked: Annotated[JobRequest, Depends(body_of(reading.JOB_BODY))],
+    *,
     wait_s: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
+    preview: Annotated[
+        Literal["", "true", "false"] | None,
+        Query(description="Only tell whom it would be for; start nothing."),
+    ] = None,
     idempotency_key: Annotated[
         str | None,
         Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[!-~]+$"),
@@ -70,8 +79,19 @@ async def submit_job(
     """Run something on some agents."""
     if wait_s is not None and wait_s > here.limits.wait_max_s:
         raise InvalidQuery(f"wait_s: at most {here.limits.wait_max_s:g} seconds are waited")
+    if preview in {"", "true"}:
+        return await _preview(here, asked)
     with here.tenant.followers.seat() if wait_s else nullcontext():
         return await _submit(request, here, asked, wait_s, idempotency_key)
+
+
+async def _preview(here: Caller, asked: JobRequest) -> Json:
+    foreseen = await here.tenant.jobs.preview(
+        reading.job_spec(asked, here.limits), reading.targets(asked, here.limits), by=here.name
+    )
+    picked = foreseen.picked
+    refusals = {agent: (it.why.value, it.message) for agent, it in foreseen.refusals.items()}
+    return Json(shapes.preview(foreseen.preview, picked.agents, picked.drained, refusals))
 
 
 async def _submit(
@@ -83,6 +103,7 @@ async def _submit(
         by=here.name,
         key=key,
         digest=reading.digest(asked) if key else "",
+        expect=asked.expect,
         hold=bool(asked.hold),
         spread=reading.spread(asked, here.limits),
     )
