@@ -4,7 +4,7 @@ Both ask the agent itself; it must be connected.
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Final
 
@@ -18,11 +18,12 @@ from farhand.client._shapes import Command, Namespace, Param
 
 COMMAND_CHARS: Final = 60  # of a process's command line; --json has all
 
-COMMANDS: tables.Columns[Command] = {
+COMMANDS: dict[str, Callable[[Command], str]] = {
     "command": lambda command: command.ident,
     "parameters": lambda command: " ".join(map(_in_short, command.params)),
     "what it does": lambda command: command.description,
 }
+GROUP: Final = {"group": lambda command: command.group}  # where an agent has groups
 PARAMS: tables.Columns[Param] = {
     "parameter": lambda param: param.name,
     "type": lambda param: "|".join(param.choices) or param.type,
@@ -79,9 +80,10 @@ def execute(args: argparse.Namespace) -> int:
             return Exit.OK
         commands = client.commands(args.agent or _anyone(client))
         if args.ident is None:
+            grouped = any(command.group for command in commands)
             tables.show(
                 commands,
-                COMMANDS,
+                COMMANDS | GROUP if grouped else COMMANDS,
                 lambda command: command.raw,
                 as_json=args.json,
                 empty="its catalogue is empty",
@@ -109,6 +111,14 @@ def _one(commands: Iterable[Command], args: argparse.Namespace) -> int:
     if args.json:
         json_line(None, command.raw)
         return Exit.OK
-    tables.facts({"command": command.ident, "what": command.description, "prints": command.output})
+    tables.facts(
+        {
+            "command": command.ident,
+            "label": command.label,
+            "group": command.group,
+            "what": command.description,
+            "prints": command.output,
+        }
+    )
     tables.show(command.params, PARAMS, asdict, as_json=False, empty="it takes no parameters")
     return Exit.OK

@@ -137,12 +137,17 @@ class Param:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """An entry of an agent's catalogue; *output* is `text` or `binary`."""
+    """An entry of an agent's catalogue; *output* is `text` or `binary`.
+
+    *label* and *group* are what a DeepFlow agent shows people; empty for others.
+    """
 
     ident: str
     description: str = ""
     params: tuple[Param, ...] = ()
     output: str = "text"
+    label: str = ""
+    group: str = ""
     raw: Json = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -304,7 +309,10 @@ def read_command(found: object) -> Command:
         for param in map(entries, items(raw.get("params") or []))
     )
     return Command(
-        ident=text(raw, "ident"), params=params, raw=raw, **known(raw, "description", "output")
+        ident=text(raw, "ident"),
+        params=params,
+        raw=raw,
+        **known(raw, "description", "output", "label", "group"),
     )
 
 

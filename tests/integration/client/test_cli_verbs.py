@@ -119,6 +119,17 @@ def test_commands_are_listed_and_one_is_explained(farhand: Shell, stub: Stub) ->
     assert "mode       a|b   a" in explained
 
 
+def test_a_deepflow_agents_words_for_its_commands_are_shown(farhand: Shell, stub: Stub) -> None:
+    theirs = {"ident": "system_d2e", "description": "date", "label": "date", "group": "system"}
+    stub.on("GET", "/api/v1/agents/web-1/commands", page(theirs, COMMAND))
+    listed = lines(farhand("commands", "web-1").out)
+    explained = lines(farhand("commands", "web-1", "system_d2e").out)
+
+    assert "GROUP" == listed[0][-1]
+    assert [["system_d2e", "date", "system"]] == [row for row in listed if "system_d2e" in row]
+    assert [["label", "date"], ["group", "system"]] == explained[1:3]
+
+
 def test_a_command_that_is_not_there_comes_with_its_neighbours(farhand: Shell, stub: Stub) -> None:
     stub.on("GET", "/api/v1/agents/web-1/commands", page(COMMAND))
     said = farhand("commands", "web-1", "pnig")

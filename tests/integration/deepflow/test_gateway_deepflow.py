@@ -253,7 +253,7 @@ async def test_commands_and_namespaces_are_listed_and_commands_once_for_each_str
         namespaces = (await it.client.get(f"/api/v1/agents/{NAME}/namespaces")).json()["items"]
 
         assert [offer.command.ident for offer in OFFERS] == [each["ident"] for each in commands]
-        assert "strace" in {each["description"] for each in commands}
+        assert ("strace", "system") in {(each["label"], each["group"]) for each in commands}
         assert [(INIT.id, "net", 1)] == [(n["id"], n["kind"], n["pid"]) for n in namespaces]
         assert [0, 1] == [each.exec_type for each in agent.ordered]
 
