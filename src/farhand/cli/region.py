@@ -14,6 +14,8 @@ from farhand.cli.screen import note
 
 Size = os.terminal_size
 
+ERASED: Final = "\x1b[2K\n"  # one line
+
 _USUAL: Final = Size((80, 24))  # of a terminal that does not know, such as a serial line
 _NARROW: Final = 20  # columns; below it nothing can be read
 
@@ -59,9 +61,12 @@ class Region:
             self._write(self._kept(lines))
 
     def _gone(self) -> str:
-        """What erases the lines that are there."""
+        """What erases the lines that are there.
+
+        Line by line: a terminal that is cleared from its first line on may keep it in its history.
+        """
         count, self._lines = len(self._lines), ()
-        return f"\x1b[{count}A\r\x1b[J" if count else ""
+        return f"\x1b[{count}A\r{ERASED * count}\x1b[{count}A" if count else ""
 
     def _kept(self, lines: Sequence[str]) -> str:
         self._lines = lines

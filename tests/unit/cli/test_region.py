@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from farhand.cli.region import Region
+from farhand.cli.region import ERASED, Region
 
 
 class Terminal(io.StringIO):
@@ -32,7 +32,8 @@ def test_lines_take_the_place_of_those_before(monkeypatch: pytest.MonkeyPatch) -
     region.clear()
     region.clear()
 
-    assert "a\n80\n\x1b[2A\r\x1b[Jb\n\x1b[1A\r\x1b[J" == screen.getvalue()
+    gone = f"\x1b[2A\r{2 * ERASED}\x1b[2A", f"\x1b[1A\r{ERASED}\x1b[1A"
+    assert f"a\n80\n{gone[0]}b\n{gone[1]}" == screen.getvalue()
 
 
 def test_a_note_stays_above_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +42,7 @@ def test_a_note_stays_above_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     region.draw(lambda size: ["a"])
     region.note("look")
 
-    assert "a\n\x1b[1A\r\x1b[Jfarhand: look\na\n" == screen.getvalue()
+    assert f"a\n\x1b[1A\r{ERASED}\x1b[1Afarhand: look\na\n" == screen.getvalue()
 
 
 @pytest.mark.parametrize("env", [{"TERM": "dumb"}, {}])
