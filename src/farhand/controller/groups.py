@@ -25,6 +25,7 @@ from farhand.domain.grouping import (
     clusters,
     digest_of,
     hosts_cut,
+    majority_of,
     printed,
 )
 from farhand.domain.ids import JobId, OrgId, RunId, is_id
@@ -224,7 +225,7 @@ class _Desk:
     async def _view(self) -> View:
         groups = self._grouping.ordered()
         shown, rest = groups[: self._asked.limit], groups[self._asked.limit :]
-        majority = next((group for group in groups if group.answered), None)
+        majority = majority_of(groups)
         cards = [await self._card(group) for group in shown]
         first = cards[shown.index(majority)] if majority in shown else None
         diffs = await self._differences(cards, first) if self._asked.diff else {}

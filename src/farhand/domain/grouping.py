@@ -102,14 +102,6 @@ class Grouping:
         self._groups: dict[Answer, Group] = {}
         self._places: dict[RunId, Answer] = {}
 
-    def __len__(self) -> int:
-        return len(self._groups)
-
-    @property
-    def runs(self) -> int:
-        """How many runs are in groups."""
-        return len(self._places)
-
     def place(self, run: RunId, host: str, answer: Answer | None) -> None:
         """Put a run where its answer belongs, out of where it was; None is in no group."""
         before = self._places.get(run)
@@ -131,9 +123,10 @@ class Grouping:
         """All groups, the largest first; among equals those that succeeded, then by example."""
         return sorted(self._groups.values(), key=_order)
 
-    def majority(self) -> Group | None:
-        """The largest group of runs that were executed: what the others are held against."""
-        return next((group for group in self.ordered() if group.answered), None)
+
+def majority_of(ordered: Iterable[Group]) -> Group | None:
+    """The largest group of runs that were executed: what the others are held against."""
+    return next((group for group in ordered if group.answered), None)
 
 
 def _order(group: Group) -> tuple[object, ...]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ from farhand.domain.normalise import Normaliser
 from farhand.domain.output import Chunk, StreamEnd, StreamName
 from farhand.domain.run import Ending, Run, RunState, Why
 from farhand.errors import OverShare, UnknownJob
-from farhand.ports import AddJob, Append, Change, MoveRun, Prune, RunFilter
+from farhand.ports import AddJob, Append, Change, Event, MoveRun, Prune, RunFilter
 from farhand.storage.memory import MemoryStore
 from farhand.testing import Behaviour, ManualClock, World, ended, hang, output, succeed
 from farhand.testing.agent import stream_end
@@ -348,6 +348,44 @@ async def test_a_watcher_sees_groups_grow_and_the_end() -> None:
 
         assert [("web[1,3]", False), ("web[1,3]", True)] == seen
         assert 0 == world.tenant.groups.count
+
+
+class Told(MemoryStore):
+    """Counts how many events were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = 0
+
+    async def events(self, job: JobId, *, after: int = 0, limit: int = 100) -> Sequence[Event]:
+        found = await super().events(job, after=after, limit=limit)
+        self.told += len(found)
+        return found
+
+
+async def test_a_watcher_reads_no_event_of_before() -> None:
+    def talk(order: StartRun) -> Iterable[FromAgent]:
+        yield RunStarted(order.run, 1)
+        for offset in range(500):
+            yield output(order.run, b"x", offset=offset)
+
+    store = Told()
+    async with World.start(store=store) as world:
+        await join(world, web1=talk)
+        job = (await world.submit()).job.id
+        many = len(await store.events(job, limit=9_999))
+        store.told = 0
+        async with aclosing(world.tenant.groups.watch(job, Asked())) as sights:
+            await anext(sights)
+            told = store.told
+            (order,) = world.agent("web1").orders(StartRun)
+            assert isinstance(order, StartRun)
+            world.agent("web1").say(ended(order.run, stdout=b"x" * 500))
+            last = [sight async for sight in sights][-1]
+
+    assert many > 100
+    assert told < 20
+    assert (True, "web1") == (last.over, last.view.groups[0].hosts)
 
 
 async def test_a_watcher_of_a_job_that_is_over_sees_it_once() -> None:
