@@ -1,5 +1,6 @@
 """A rollout step by step, and thousands of drawn ones against what they promise."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -273,6 +274,7 @@ def test_a_freeze_begins_nothing(of: Rollout) -> None:
 
 # --- drawn ones ---------------------------------------------------------------------------
 
+ENDS = [OK, OK, OK, BAD, LATE, RunState.LOST, RunState.EXPIRED]
 SHARES = st.sampled_from([None, Share(hosts=1), Share(hosts=3), Share(percent=20.0)])
 
 
@@ -296,6 +298,7 @@ class Machine(RuleBasedStateMachine):
         by_hand=st.booleans(),
         gate=st.booleans(),
         retries=st.integers(0, 2),
+        delay=st.sampled_from([0.0, 5.0]),
     )
     def begin(
         self,
@@ -307,10 +310,13 @@ class Machine(RuleBasedStateMachine):
         by_hand: bool,
         gate: bool,
         retries: int,
+        delay: float,
     ) -> None:
         self.spread = Spread(
             concurrency=concurrency,
             waves=waves(texts),
+            pause_s=delay if texts else 0.0,
+            retry_delay_s=delay,
             by_hand=by_hand and bool(texts),
             gate=GATE if gate and texts else None,
             abort_after=abort_after,
@@ -326,6 +332,7 @@ class Machine(RuleBasedStateMachine):
         self.clock = NOW
         self.finished = False
         self.healed = False
+        self.cancelled = False
 
     def standings(self) -> list[Standing]:
         found = []
@@ -352,7 +359,7 @@ class Machine(RuleBasedStateMachine):
                     assert len(self.begun()) <= self.spread.concurrency.of(self.total)
             case Retry(wave):
                 for host in [h for h in self.hosts if h.wave == wave and h.state in FAILURES]:
-                    if not host.retried:
+                    if not host.retried and not self.cancelled:
                         host.retried = True
                         self.hosts.append(Host(wave, retry=True))
             case StartGate(key):
@@ -366,14 +373,26 @@ class Machine(RuleBasedStateMachine):
             case Finish():
                 self.finished = True
 
-    @rule(dies=st.booleans())
-    def drive(self, dies: bool) -> None:
-        facts = Facts(now=self.clock, verdict=self.verdict, told="so it is")
+    @rule(dies=st.booleans(), frozen=st.booleans())
+    def drive(self, dies: bool, frozen: bool) -> None:
+        facts = Facts(
+            now=self.clock,
+            cancelled=self.cancelled,
+            frozen=frozen,
+            verdict=self.verdict,
+            told="so it is",
+        )
         after, actions = step(self.of, self.standings(), facts)
+        assert not frozen or not any(isinstance(a, Release | Retry | StartGate) for a in actions)
         for action in actions:
             self.do(action)
         if not dies and not any(isinstance(action, StartGate) for action in actions):
             self.of = after
+
+    @rule(looks=st.integers(2, 5))
+    def drive_on(self, looks: int) -> None:
+        for _ in range(looks):
+            self.drive(dies=False, frozen=False)
 
     @rule(pick=st.randoms(use_true_random=False))
     def move(self, pick: st.DataObject) -> None:
@@ -382,6 +401,11 @@ class Machine(RuleBasedStateMachine):
             host = pick.choice(moving)  # type: ignore[attr-defined]  # a random.Random
             to = pick.choice(sorted(NEXT[host.state]))  # type: ignore[attr-defined]
             self.healed |= host.state is RunState.LOST and to is RUNNING
+            host.state = to
+
+    @rule(ends=st.lists(st.sampled_from(ENDS), min_size=1, max_size=4))
+    def end(self, ends: list[RunState]) -> None:
+        for host, to in zip(self.begun(), itertools.cycle(ends), strict=False):
             host.state = to
 
     @rule(verdict=st.sampled_from(Verdict))
@@ -397,7 +421,19 @@ class Machine(RuleBasedStateMachine):
     def resume(self) -> None:
         self.of = resumed(self.of)
 
-    @precondition(lambda self: self.spread.abort_after is not None)
+    @rule(seconds=st.floats(0.0, 20.0))
+    def wait(self, seconds: float) -> None:
+        self.clock += seconds
+
+    @precondition(lambda self: self.total % 4 == 1)
+    @rule()
+    def cancel(self) -> None:
+        self.cancelled = True
+        for host in self.hosts:
+            if host.state in {HELD, QUEUED}:
+                host.state = RunState.CANCELLED
+
+    @precondition(lambda self: self.total % 4 == 0)
     @rule()
     def abort(self) -> None:
         self.of = aborted(self.of, Ended.HAND, "enough")
@@ -428,10 +464,11 @@ class Machine(RuleBasedStateMachine):
             self.verdict = Verdict.PASSED
             self.clock += 1.0
             self.of = resumed(self.of)
-            self.drive(dies=False)
+            self.drive(dies=False, frozen=False)
         assert self.of.phase is Phase.DONE
         assert self.finished
         assert all(host.state is not HELD for host in self.hosts)
+        self.a_run_is_made_again_no_oftener_than_asked()
 
 
 TestMachine = Machine.TestCase
