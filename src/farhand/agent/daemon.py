@@ -185,7 +185,7 @@ class Daemon:
             software=setup.software,
             labels=setup.labels,
             facts=facts(),
-            capabilities=CAPABILITIES,
+            capabilities=(*CAPABILITIES, *setup.policy.told),
             catalogue=setup.catalogue.digest,
         )
 

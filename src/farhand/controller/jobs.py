@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from farhand.controller.ids import new_job, new_run
 from farhand.controller.paging import pages
-from farhand.controller.refusals import Refusal, Refusals, refusals
+from farhand.controller.refusals import Refusal, Refusals, forbidden, refusals
 from farhand.controller.rollouts import Rollouts, laid_out
 from farhand.controller.sending import Sending
 from farhand.controller.sessions import Sessions
@@ -206,7 +206,7 @@ class Jobs:
         check_target_count(len(picked.agents), self._limits)
         found = await refusals(self._sessions, spec, picked.agents)
         preview = await self.fleet.keep(targets, picked.agents, by=by)
-        return Foreseen(preview, picked, found.of)
+        return Foreseen(preview, picked, {**forbidden(spec, picked.agents), **found.of})
 
     async def release(self, job: JobId, *, by: str) -> Job:
         """Queue the runs of a job that are held; their queue TTL starts now.

@@ -16,6 +16,7 @@ from farhand.domain.agent import Agent
 from farhand.domain.deepflow.abilities import unsupported
 from farhand.domain.ids import AgentId
 from farhand.domain.job import CommandCall, JobSpec, What
+from farhand.domain.policy import AgentPolicy
 from farhand.domain.run import Why
 from farhand.errors import FarhandError, InvalidParameter, Unavailable, UnknownCommand
 
@@ -57,6 +58,19 @@ async def refusals(sessions: Sessions, spec: JobSpec, agents: Sequence[Agent]) -
         why = Why.UNKNOWN_COMMAND if unknown else Why.INVALID_PARAMETER
         of[agent.id] = Refusal(why, str(error))
     return Refusals(of, wrong[0][1] if wrong else None)
+
+
+def forbidden(spec: JobSpec, agents: Sequence[Agent]) -> Mapping[AgentId, Refusal]:
+    """Which of *agents* told, when they came, that their policy does not allow *spec*.
+
+    For previews: it may have changed since, and the agent has the last word.
+    """
+    found: dict[AgentId, Refusal] = {}
+    for agent in agents:
+        policy = AgentPolicy.told_by(agent.identity.capabilities)
+        if policy is not None and (told := policy.refusal(spec)) is not None:
+            found[agent.id] = Refusal(Why.POLICY, told)
+    return found
 
 
 async def _checked(

@@ -7,10 +7,13 @@ says so.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Final, Self
 
 from farhand.domain.job import Argv, CommandCall, JobSpec, Script
 from farhand.errors import ConfigError
+
+_TELLS: Final = "policy"
+_ALLOWS: Final = "allow:"
 
 
 class Permission(StrEnum):
@@ -27,6 +30,20 @@ class AgentPolicy:
     """The permissions of one host."""
 
     allowed: frozenset[Permission] = frozenset()
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Itself as capabilities that an agent tells: `policy`, and `allow:WORD` for each."""
+        return (_TELLS, *(f"{_ALLOWS}{each.value}" for each in Permission if each in self.allowed))
+
+    @classmethod
+    def told_by(cls, capabilities: Iterable[str]) -> Self | None:
+        """The policy that an agent told; None when it told none, as older ones do."""
+        words = [*capabilities]
+        if _TELLS not in words:
+            return None
+        allowed = {word.removeprefix(_ALLOWS) for word in words if word.startswith(_ALLOWS)}
+        return cls(frozenset(each for each in Permission if each.value in allowed))
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Self:

@@ -150,6 +150,7 @@ class FakeAgent:
     commands: tuple[Command, ...] = ()
     namespaces: tuple[Namespace, ...] = ()
     namespaces_error: str = ""
+    capabilities: tuple[str, ...] = ()
     mute: bool = False  # answers no questions
     id: AgentId | None = None
     secret: str = ""
@@ -175,6 +176,7 @@ class FakeAgent:
                 labels=self.labels,
                 facts=self.facts,
                 software="fake",
+                capabilities=self.capabilities,
                 catalogue=str(hash(self.commands)),
             ),
         )

@@ -60,3 +60,14 @@ def test_a_catalogue_command_takes_an_environment_only_where_any_program_may_run
 
     assert "environment" in (AgentPolicy.of([]).refusal(spec) or "")
     assert AgentPolicy.of(["argv"]).refusal(spec) is None
+
+
+@pytest.mark.parametrize("granted", SUBSETS)
+def test_a_policy_is_told_and_understood(granted: tuple[Permission, ...]) -> None:
+    policy = AgentPolicy(frozenset(granted))
+
+    assert policy == AgentPolicy.told_by(("cancel", *policy.told, "allow:more"))
+
+
+def test_an_agent_that_tells_no_policy_may_allow_anything() -> None:
+    assert AgentPolicy.told_by(("cancel", "allow:argv")) is None
