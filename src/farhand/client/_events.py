@@ -63,7 +63,7 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A job whose runs have all come to rest."""
+    """A job whose runs have all come to rest; of a run that was made again, the last try."""
 
     job: str
     runs: tuple[RunResult, ...]
@@ -102,6 +102,7 @@ class Gathering:
 
     def result(self) -> Result:
         """Return what has been gathered so far."""
+        again = {run.retry_of for run in self._runs.values()}
         return Result(
             self._job,
             tuple(
@@ -113,5 +114,6 @@ class Gathering:
                     or any(end.cut_bytes for end in run.streams.values()),
                 )
                 for run in self._runs.values()
+                if run.id not in again
             ),
         )

@@ -30,7 +30,7 @@ from farhand.ports import StoreCounters
 # Those whose fill is among the numbers.
 BOUNDS: Final = (
     *("connections", "requests", "requests_per_caller", "requests_bytes", "readers_bytes"),
-    *("followers", "waiting", "open_runs"),
+    *("followers", "waiting", "open_runs", "rollouts"),
 )
 
 _NONE: Final = StoreCounters()
@@ -185,6 +185,7 @@ class _Numbers(Collector):
         yield self._of("sessions", "Agents that are connected.", len(tenant.sessions))
         yield self._of("followers", "Who follows a job.", tenant.followers.count)
         yield self._of("waiting", "Who waits for a job.", tenant.followers.waiting)
+        yield self._of("rollouts", "Jobs that are being spread.", len(tenant.jobs.rollouts))
 
     def _store(self) -> Iterator[Metric]:
         store = self._from.elsewhere.stores().get(self._tenant.org, _NONE)

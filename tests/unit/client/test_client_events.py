@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from farhand.client._events import End, Gathering, Output, RunChanged
 from farhand.client._shapes import Run, StreamEnd
 
@@ -24,6 +26,18 @@ def test_what_runs_print_is_gathered_apart() -> None:
         (one.stdout, one.stderr, one.ok) for one in result.runs
     ]
     assert not result.ok
+
+
+def test_of_a_host_that_was_tried_again_the_last_try_is_the_result() -> None:
+    gathering = Gathering("job_1", (run(1),))
+    again = replace(run(2, "succeeded"), retry_of="run_1")
+    for event in (RunChanged(run(1, "failed")), RunChanged(again), End()):
+        gathering.take(event)
+
+    assert ([again], True) == (
+        [one.run for one in gathering.result().runs],
+        gathering.result().ok,
+    )
 
 
 def test_no_more_is_gathered_than_was_asked_for_and_that_is_told() -> None:
