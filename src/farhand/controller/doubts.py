@@ -15,6 +15,8 @@ from farhand.domain.run import Run, RunState
 from farhand.ports import Clock, RunFilter, Store
 
 MOST: Final = 1_000  # jobs in doubt; beyond it the oldest wait until their agents come back
+# What was written as sent with its job was not, if nobody was told that it was written.
+_UNSENT: Final = frozenset({RunState.QUEUED, RunState.SENT})
 AGAIN_S: Final = 30.0  # a write that was under way at the first look has been made by then
 
 
@@ -71,7 +73,7 @@ class Doubts:
             return
         which = RunFilter(job=job)
         async for page in pages(lambda cursor: store.runs(which, cursor=cursor, limit=1000)):
-            self._work.deliver(text, (run for run in page if run.state is RunState.QUEUED))
+            self._work.deliver(text, (run for run in page if run.state in _UNSENT))
             for run in page:
                 if run.cancel_requested and not run.state.final:
                     self._work.cancel(run)

@@ -134,6 +134,7 @@ class Session:
         "_asked",
         "_cancelled_at",
         "_channel",
+        "_compared",
         "_home",
         "_jobs",
         "_over",
@@ -168,6 +169,7 @@ class Session:
         self._pending: list[Pending] = []
         self._writing = False
         self._over = False
+        self._compared = False  # what the agent holds was brought together with the store
         self._jobs: dict[RunId, JobId] = {}
         self._cancelled_at: dict[RunId, float] = {}
         self._questions: dict[int, asyncio.Future[Commands | Namespaces]] = {}
@@ -255,6 +257,18 @@ class Session:
         if self.machine.reconciled and not self._over:
             self._pending.append(Start(run))
             self._go()
+
+    def sending(self, run: Run) -> Change | None:
+        """What writes that a run was sent, for a commit that queues it; None: not from here."""
+        if self._over or self.deepflow or not self._compared:
+            return None
+        return self._change(Start(run))
+
+    def sent(self, job: Job, run: RunId) -> None:
+        """Send a run that was written as sent. When the stream is over, its next one sends it."""
+        if not self._over:
+            for order in self._begun(job, run):
+                self._say(order)
 
     def cancel(self, run: RunId) -> None:
         """Send a cancel, and again until the run is settled.
@@ -487,15 +501,15 @@ class Session:
 
     async def _start_order(self, run: Run) -> list[FromController]:
         job = await self._patiently(lambda: self._home.job(run.job))
-        if job is None:
-            return []
-        self._jobs[run.id] = run.job
-        up_to = self.machine.begin(run.id)
-        orders: list[FromController] = [
-            StartRun(run=run.id, spec=job.spec, grant=min(up_to.values()))
-        ]
-        if run.id in self._cancelled_at and self.machine.cancel(run.id):
-            orders.append(CancelRun(run.id, self._home.limits.cancel_grace_s))
+        return [] if job is None else self._begun(job, run.id)
+
+    def _begun(self, job: Job, run: RunId) -> list[FromController]:
+        """Expect to hear of a run; return what starts it."""
+        self._jobs[run] = job.id
+        up_to = self.machine.begin(run)
+        orders: list[FromController] = [StartRun(run=run, spec=job.spec, grant=min(up_to.values()))]
+        if run in self._cancelled_at and self.machine.cancel(run):
+            orders.append(CancelRun(run, self._home.limits.cancel_grace_s))
         return orders
 
     # --- coming back ----------------------------------------------------------------------
@@ -522,6 +536,7 @@ class Session:
             stops = [Record(at=now, by="agent", action="run.stopped", subject=r) for r in plan.stop]
             await self._patiently(lambda: store.apply(stops))
         await self._commit([Start(run) for run in await self._runs(_QUEUED)])
+        self._compared = True
 
     async def _stored(self, run: RunId) -> Run | None:
         return await self._patiently(lambda: self._home.store.run(run))

@@ -27,7 +27,7 @@ from farhand.domain.messages import (
 from farhand.domain.output import StreamName
 from farhand.domain.run import Ending, Run, RunState, Why
 from farhand.errors import AgentGone
-from farhand.ports import Append, Change, MoveRun, Outcome
+from farhand.ports import Append, Change, MoveRun, Outcome, RunFilter
 from farhand.storage.memory import MemoryStore
 from farhand.testing import (
     FakeAgent,
@@ -132,9 +132,12 @@ async def test_a_fenced_stream_starts_no_run() -> None:
     store = GatedStore()
     async with World.start(agents=["web-1"], behaviour=ignore, store=store) as world:
         store.gate.clear()
-        (run,) = (await world.submit()).runs
-        _, twin = await _fence(world)
-        store.gate.set()
+        async with asyncio.TaskGroup() as tasks:
+            submitting = tasks.create_task(world.submit(), name="submit")
+            await settle()
+            _, twin = await _fence(world)
+            store.gate.set()
+        (run,) = submitting.result().runs
         await settle()
 
         assert [] == world.agent("web-1").orders(StartRun)
@@ -285,10 +288,13 @@ async def test_a_cancel_that_comes_while_its_run_is_being_sent_follows_it() -> N
     store = SlowStore()
     async with World.start(agents=["web-1"], behaviour=hang, store=store) as world:
         store.gate.clear()
-        (run,) = (await world.submit()).runs
-        state = (await world.run(run)).state
-        await world.tenant.jobs.cancel_run(run.id, by="test")
-        store.gate.set()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(world.submit(), name="submit")
+            await settle()
+            (run,) = (await world.store.runs(RunFilter())).items
+            state = run.state
+            await world.tenant.jobs.cancel_run(run.id, by="test")
+            store.gate.set()
         await settle()
         orders = world.agent("web-1").received
 

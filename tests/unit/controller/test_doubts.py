@@ -8,7 +8,7 @@ import pytest
 from farhand.controller import doubts
 from farhand.controller.ids import new_job
 from farhand.domain.job import AllAgents, Argv, JobSpec
-from farhand.domain.messages import CancelRun
+from farhand.domain.messages import CancelRun, StartRun
 from farhand.domain.run import RunState
 from farhand.errors import StoreUnavailable
 from farhand.ports import AddJob, CancelJob, Change, MoveRun, Outcome, RequestCancel, RunFilter
@@ -59,7 +59,8 @@ async def test_a_job_that_was_written_without_an_answer_is_started() -> None:
         store.kind = AddJob
         with pytest.raises(StoreUnavailable):
             await world.submit()
-        assert [RunState.QUEUED] == await states(world)
+        assert [RunState.SENT] == await states(world)
+        assert [] == world.agent("web-1").orders(StartRun)
         await clock.advance(2)
 
         assert [RunState.SUCCEEDED] == await states(world)

@@ -455,7 +455,12 @@ async def test_a_run_that_is_sent_though_the_store_did_not_say_so_is_started_onc
     clock = ManualClock()
     store = ForgetfulStore(MoveRun)
     async with World.start(clock, agents=["web-1"], store=store) as world:
+        agent = world.agent("web-1")
+        agent.vanish()
+        await settle()
         (run,) = (await world.submit()).runs
+        await agent.connect()
+        await settle()
         assert RunState.SENT is (await world.run(run)).state
         await clock.advance(1)
 
