@@ -68,12 +68,13 @@ class House:
         self.agent = self.plant.spawn("deepflow", argv)
         self.name = self.agent.says(r"connected to \S+ as (\S+)")[1]
 
-    def submit(self, ident: str, name: str = "", **options: Unpack[JobOptions]) -> str:
-        """Ask for a command; return the run."""
-        params = {"name": name} if name else {}
+    def submit(self, ident: str, name: str = "", **limits: Unpack[JobOptions]) -> str:
+        """Ask for a command, with *limits*; return the run."""
+        options: JobOptions = {**limits, "names": self.name, "command": ident}
+        if name:
+            options["params"] = {"name": name}
         with Client(self.plant.url, self.plant.token) as client:
-            job = client.submit(names=self.name, command=ident, params=params, **options)
-        return job.runs[0].id
+            return client.submit(**options).runs[0].id
 
     def run(self, run: str) -> Run:
         with Client(self.plant.url, self.plant.token) as client:
