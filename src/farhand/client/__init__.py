@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         StreamEnd,
         Version,
     )
+    from farhand.client._targets import Explanation, Freeze, Hosts, Preview, Refusing, SavedGroup
 
 __all__ = [
     "Agent",
@@ -64,11 +65,14 @@ __all__ = [
     "Due",
     "End",
     "Event",
+    "Explanation",
     "Failures",
     "FarhandApiError",
     "Firing",
+    "Freeze",
     "Group",
     "Groups",
+    "Hosts",
     "Job",
     "JobHandle",
     "JobOptions",
@@ -78,12 +82,15 @@ __all__ = [
     "NotFound",
     "Output",
     "Param",
+    "Preview",
     "Progress",
+    "Refusing",
     "Result",
     "Rollout",
     "Run",
     "RunChanged",
     "RunResult",
+    "SavedGroup",
     "Schedule",
     "ScheduleOptions",
     "SpreadOptions",
@@ -105,6 +112,7 @@ _MODULES = (
     "_calls",
     "_groups",
     "_schedules",
+    "_targets",
     "_blocking",
     "_async",
 )

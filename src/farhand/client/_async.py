@@ -13,7 +13,7 @@ from typing import Final, Self, TypeVar, Unpack
 import httpx
 
 from farhand.client import _calls as calls
-from farhand.client import _schedules
+from farhand.client import _schedules, _targets
 from farhand.client._calls import ANSWER_BYTES, Answer, Call, JobOptions
 from farhand.client._errors import AnswerLost, ClientError, UnexpectedAnswer
 from farhand.client._events import KEEP_BYTES, Event, Gathering, Result, StreamName
@@ -33,6 +33,7 @@ from farhand.client._resume import (
 )
 from farhand.client._schedules import Firing, Schedule, ScheduleOptions, When
 from farhand.client._shapes import Agent, Command, Job, Namespace, Page, Run, Version
+from farhand.client._targets import Explanation, Freeze, Preview, SavedGroup
 from farhand.client._transport import (
     CONNECT_S,
     READ_S,
@@ -270,6 +271,42 @@ class AsyncClient:
     async def namespaces(self, agent: str) -> Sequence[Namespace]:
         """Return the namespaces of the agent's host."""
         return (await self.send(calls.namespaces(agent))).items
+
+    # --- Whom a job is for
+
+    async def preview(
+        self, argv: Sequence[str] | None = None, /, **options: Unpack[JobOptions]
+    ) -> Preview:
+        """Return whom a job would be for; start nothing. Raises as `run`."""
+        return await self.send(_targets.preview(argv, options))
+
+    async def explain(self, job: str, agent: str) -> Explanation:
+        """Return why an agent is in a job or not; raise NotFound."""
+        return await self.send(_targets.explain(job, agent))
+
+    async def saved_groups(self) -> Sequence[SavedGroup]:
+        """Return the saved groups, by name."""
+        return await self.send(_targets.saved_groups())
+
+    async def save_group(self, name: str, selector: str) -> SavedGroup:
+        """Let `@name` stand for a selector, in the place of what it stood for."""
+        return await self.send(_targets.save_group(name, selector))
+
+    async def remove_group(self, name: str) -> None:
+        """Forget a saved group; raise NotFound, or BadRequest while others use it."""
+        await self.send(_targets.remove_group(name))
+
+    async def get_freeze(self) -> Freeze:
+        """Return whether jobs may begin."""
+        return await self.send(_targets.get_freeze())
+
+    async def freeze(self, reason: str) -> Freeze:
+        """Let no job begin; what runs goes on."""
+        return await self.send(_targets.freeze(reason))
+
+    async def unfreeze(self) -> None:
+        """Let jobs begin again."""
+        await self.send(_targets.unfreeze())
 
     # --- Schedules
 

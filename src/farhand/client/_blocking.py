@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 from farhand.client import _calls as calls
-from farhand.client import _schedules
+from farhand.client import _schedules, _targets
 from farhand.client._calls import Call, JobOptions
 from farhand.client._errors import ClientError, TimedOut
 from farhand.client._events import KEEP_BYTES, Event, Gathering, Result, StreamName
@@ -29,6 +29,7 @@ from farhand.client._resume import (
 )
 from farhand.client._schedules import Firing, Schedule, ScheduleOptions, When
 from farhand.client._shapes import Agent, Command, Job, Namespace, Page, Run, Version
+from farhand.client._targets import Explanation, Freeze, Preview, SavedGroup
 from farhand.client._transport import CONNECT_S, READ_S, Transport
 
 T = TypeVar("T")
@@ -257,6 +258,42 @@ class Client:
     def namespaces(self, agent: str) -> Sequence[Namespace]:
         """Return the namespaces of the agent's host; raise Unavailable when it is away."""
         return self.send(calls.namespaces(agent)).items
+
+    # --- Whom a job is for
+
+    def preview(
+        self, argv: Sequence[str] | None = None, /, **options: Unpack[JobOptions]
+    ) -> Preview:
+        """Return whom a job would be for; start nothing. Raises as `run`."""
+        return self.send(_targets.preview(argv, options))
+
+    def explain(self, job: str, agent: str) -> Explanation:
+        """Return why an agent is in a job or not; raise NotFound."""
+        return self.send(_targets.explain(job, agent))
+
+    def saved_groups(self) -> Sequence[SavedGroup]:
+        """Return the saved groups, by name."""
+        return self.send(_targets.saved_groups())
+
+    def save_group(self, name: str, selector: str) -> SavedGroup:
+        """Let `@name` stand for a selector, in the place of what it stood for."""
+        return self.send(_targets.save_group(name, selector))
+
+    def remove_group(self, name: str) -> None:
+        """Forget a saved group; raise NotFound, or BadRequest while others use it."""
+        self.send(_targets.remove_group(name))
+
+    def get_freeze(self) -> Freeze:
+        """Return whether jobs may begin."""
+        return self.send(_targets.get_freeze())
+
+    def freeze(self, reason: str) -> Freeze:
+        """Let no job begin; what runs goes on."""
+        return self.send(_targets.freeze(reason))
+
+    def unfreeze(self) -> None:
+        """Let jobs begin again."""
+        self.send(_targets.unfreeze())
 
     # --- Schedules
 

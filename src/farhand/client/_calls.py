@@ -96,7 +96,8 @@ class JobOptions(TypedDict, total=False):
     """What a job can have beside its argv; absent or None takes the controller's default.
 
     What to run: *argv* as the argument, or *script* (text), or *command* (ident) with *params*.
-    Where: *names* (names, ids or `IP-MAC`), or *selector*, or *all_agents*. *stdin* bytes;
+    Where: *names* (names, ids or `IP-MAC`), or *selector*, or *all_agents*, or the *preview* that
+    it is bound to; *expect* says how many that must be. *stdin* bytes;
     *namespaces_of* is (pid, kinds); *output_limit_bytes* of each stream; times in seconds. With
     *hold* nothing is sent before `release_job`. *spread* says how it reaches its hosts, and
     *rerunnable* that it may be run again where it failed.
@@ -108,6 +109,8 @@ class JobOptions(TypedDict, total=False):
     names: str | Sequence[str] | None
     selector: str | None
     all_agents: bool
+    preview: str | None
+    expect: int | None
     stdin: bytes | None
     env: Mapping[str, str] | None
     cwd: str | None
@@ -128,6 +131,7 @@ class JobOptions(TypedDict, total=False):
 _PLAIN: Final = (
     *("script", "command", "params", "env", "cwd", "user", "timeout_s", "queue_ttl_s"),
     *("output_limit_bytes", "nice", "rlimits", "keep_children", "hold", "spread", "rerunnable"),
+    "expect",
 )
 
 
@@ -145,6 +149,8 @@ def job_body(argv: Sequence[str] | None, options: JobOptions) -> dict[str, Any]:
         targets["selector"] = selector
     if options.get("all_agents"):
         targets["all"] = True
+    if (preview := options.get("preview")) is not None:
+        targets["preview"] = preview
     body["targets"] = targets
     if argv is not None:
         body["argv"] = list(argv)

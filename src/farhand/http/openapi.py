@@ -15,6 +15,7 @@ from farhand.api.groups import GroupsShape
 from farhand.api.reading import AGENT_BODY, JOB_BODY
 from farhand.api.schedules import SCHEDULE_BODY, SCHEDULE_EDIT_BODY
 from farhand.api.shapes import EndEvent, OutputEvent, Problem, RunEvent
+from farhand.api.targets import FREEZE_BODY, GROUP_BODY
 from farhand.http.deepflow import FACADE
 from farhand.http.door import OPEN
 from farhand.http.stream import EventStream
@@ -31,6 +32,8 @@ _BODIES: Final[dict[str, TypeAdapter[Any]]] = {
     "editAgent": AGENT_BODY,
     "addSchedule": SCHEDULE_BODY,
     "editSchedule": SCHEDULE_EDIT_BODY,
+    "saveGroup": GROUP_BODY,
+    "freeze": FREEZE_BODY,
 }
 _LAST: Final[dict[str, TypeAdapter[Any]]] = {
     "end": TypeAdapter(EndEvent),

@@ -39,12 +39,14 @@ class House:
     tenant: Tenant
     client: httpx.AsyncClient
 
-    async def joined(self, name: str, labels: Mapping[str, str] | None = None) -> Agent:
+    async def joined(
+        self, name: str, labels: Mapping[str, str] | None = None, *, at: float = 1.0
+    ) -> Agent:
         """Add an agent that is away."""
         identity = Identity(
             name=name, machine_id=name, ip="10.0.0.1", mac=f"aa:{name}", labels=labels or {}
         )
-        agent = Agent(id=new_agent(), identity=identity, joined_at=1.0)
+        agent = Agent(id=new_agent(), identity=identity, joined_at=at)
         await self.tenant.store.apply([JoinAgent(agent=agent)])
         return agent
 

@@ -282,7 +282,7 @@ async def test_a_run_that_runs_is_asked_to_end() -> None:
 BAD: list[tuple[dict[str, Any], int, str]] = [
     ({"targets": {"names": []}}, 400, "no-targets"),
     ({"targets": {"names": ["a"] * 10_001}}, 400, "too-many-targets"),
-    ({"targets": {"selector": "liveness=gone"}}, 400, "no-targets"),
+    ({"targets": {"selector": "liveness=online"}}, 400, "no-targets"),
     ({"targets": {"selector": "rol=db"}}, 400, "unknown-label"),
     ({"targets": {"selector": "role="}}, 400, "invalid-selector"),
     ({"targets": {"names": ["nobody"]}}, 404, "unknown-agent"),
