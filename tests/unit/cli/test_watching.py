@@ -27,6 +27,7 @@ class Terminal(io.StringIO):
 )
 def test_many_hosts_are_grouped_for_a_person_and_whenever_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
+    *,
     asked: bool | None,
     hosts: int,
     raw: bool,
