@@ -150,8 +150,12 @@ class DueShape(TypedDict):
 
 
 class ScheduleShape(ScheduleBrief, SpecShape):
-    """A schedule as it was asked, and when it is due next. *next* is empty if it is not active."""
+    """A schedule as it was asked, and when it is due next. *next* is empty if it is not active.
 
+    *expect* is how many targets it had when it was added, if that was said.
+    """
+
+    expect: int | None
     spread: SpreadShape | None
     next: list[DueShape]
 
@@ -216,6 +220,7 @@ def whole(of: Schedule, following: Sequence[float]) -> ScheduleShape:
         **brief(of),
         **writing.spec(of.spec),
         "targets": targets_text(of.targets),
+        "expect": of.expect,
         "spread": None if of.spread is None else writing.spread(of.spread),
         "next": [_due(moment, of.timing.zone) for moment in following],
     }

@@ -61,6 +61,7 @@ async def add_schedule(
         shapes.timing(asked),
         by=here.name,
         spread=reading.spread(asked.job, here.limits),
+        expect=asked.job.expect,
         rules=_rules(asked),
     )
     return _whole(schedule, 201)

@@ -81,6 +81,7 @@ async def test_a_moment_is_read_on_the_clock_of_its_zone() -> None:
         ({"job": {**JOB, "argv": []}}, "invalid-job"),
         ({"job": {**JOB, "hold": True}}, "invalid-schedule"),
         ({"job": {"argv": ["x"], "targets": {"selector": "role="}}}, "invalid-selector"),
+        ({"job": {"argv": ["x"], "targets": {"preview": "pre_1"}}}, "invalid-schedule"),
         ({"job": {**JOB, "spread": {"waves": ["x"]}}}, "invalid-spread"),
     ],
 )
@@ -119,6 +120,16 @@ async def test_the_place_in_a_cron_expression_is_marked() -> None:
 
         assert 2 == told["at"]
         assert told["detail"].endswith("\n0 25 * * *\n  ^")
+
+
+async def test_a_schedule_may_say_how_many_targets_it_has() -> None:
+    async with house() as here:
+        await here.joined("web-1")
+        wrong = await here.client.post(URL, json={**NIGHTLY, "job": {**JOB, "expect": 2}})
+        made = await added(here, job={**JOB, "expect": 1})
+
+        assert (409, "count-mismatch") == (wrong.status_code, wrong.json()["code"])
+        assert 1 == made["expect"]
 
 
 async def test_a_name_is_taken_once_and_an_org_has_a_bound() -> None:

@@ -156,6 +156,23 @@ async def test_an_org_has_so_many_schedules_and_no_more() -> None:
         assert {"bound": "schedules", "limit": 2} == caught.value.details
 
 
+async def test_ten_thousand_are_not_due_and_one_more_is_refused() -> None:
+    clock, idle = ManualClock(), Cron("0 0 1 1 *")
+    async with World.start(clock, agents=["web-1"]) as world:
+        made = await add(world.tenant.schedules, "first", idle)
+        numbers = range(DEFAULTS.schedules - 1)
+        others = [replace(made, id=f"sch_{n}", name=f"n-{n}", version=0) for n in numbers]
+        names = [ScheduleName(id=one.name, schedule=one.id) for one in others]
+        await world.store.apply([*map(Put, others), *map(Put, names)])
+        other = Schedules(world.tenant.sessions, world.enrolment)  # counts them itself
+        with pytest.raises(OverShare):
+            await add(other, "one-more")
+        await clock.advance(10)
+
+        assert [] == list(await world.store.documents_due(Schedule, clock.wall()))
+        assert [] == list((await world.store.jobs()).items)
+
+
 async def test_an_edit_leaves_what_it_does_not_name() -> None:
     clock = ManualClock()
     async with World.start(clock) as world:
