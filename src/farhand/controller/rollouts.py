@@ -59,6 +59,7 @@ from farhand.ports import (
 log = structlog.get_logger()
 
 PACE_S: Final = 0.02  # between two looks at one job: hints come by the thousand
+PAUSES: Final = 4.0  # times as long as a look takes: large jobs are looked at less often
 LOOK_S: Final = 5.0  # hints may be lost
 ADOPT_S: Final = 30.0  # between two looks for rollouts that nobody told of
 STEPS: Final = 64  # of one look
@@ -215,8 +216,12 @@ class Rollouts:
                     self.wake(job)
             if adopt_at <= now:
                 adopt_at = now + ADOPT_S
-                with suppress(Unavailable):  # then at the next time
+                try:
                     await self._adopt()
+                except Unavailable:
+                    continue  # then at the next time
+                except Exception:  # one bad document must not stop the clockwork
+                    log.exception("rollouts.unread")
 
     async def _adopt(self) -> None:
         """Take up every rollout that is not over."""
@@ -230,8 +235,10 @@ class Rollouts:
         try:
             while driven.again:
                 driven.again = False
+                began = self._clock.now()
                 await self._once(driven)
-                await self._clock.sleep(PACE_S)
+                took = self._clock.now() - began
+                await self._clock.sleep(max(PACE_S, PAUSES * took))
         finally:
             driven.looking = False
 
