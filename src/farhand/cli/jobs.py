@@ -11,7 +11,7 @@ from farhand.cli.outcome import Exit, what_happened
 from farhand.cli.parser import add_connection, connection
 from farhand.cli.region import Region
 from farhand.cli.runs import COLUMNS as RUN_COLUMNS
-from farhand.cli.screen import colourful, json_line
+from farhand.cli.screen import colourful, json_line, write
 from farhand.client._blocking import Client, JobHandle
 from farhand.client._events import Output
 from farhand.client._resume import PATIENCE_S
@@ -41,6 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--no-prefix", action="store_true", help="no host in front of lines")
     output.add_argument("--stderr", action="store_true", help="what went to stderr")
     watching.configure(_action(verbs, "groups", "what its runs came to, equal answers once"))
+    why = _action(verbs, "why", "why a host is in a job, or is not")
+    why.add_argument("agent", metavar="HOST")
     _action(verbs, "release", "send the runs of a job that is held")
     _action(verbs, "cancel", "end every run of it that is not over")
     _action(verbs, "hold", "begin no further run of a job that is spread")
@@ -78,6 +80,8 @@ def execute(args: argparse.Namespace) -> int:
                 return watching.execute(client, args, region)
             case "output":
                 _output(client, args)
+            case "why":
+                _explain(client, args)
             case "release":
                 _show(client.release_job(args.job), [], as_json=args.json)
             case "cancel":
@@ -93,6 +97,15 @@ def execute(args: argparse.Namespace) -> int:
                 runs = [] if args.json else list(client.runs(job=job.id))
                 _show(job, runs, as_json=args.json)
     return Exit.OK
+
+
+def _explain(client: Client, args: argparse.Namespace) -> None:
+    found = client.explain(args.job, args.agent)
+    if args.json:
+        json_line(None, found.raw)
+        return
+    line = f"{tables.clean(found.message)} [{found.verdict}]\n"
+    write("stdout", line.encode(errors="backslashreplace"))
 
 
 def _follow(client: Client, args: argparse.Namespace) -> int:

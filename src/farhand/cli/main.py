@@ -32,6 +32,9 @@ VERBS: Final[Mapping[str, str]] = {
     "namespaces": "the Linux namespaces of a host",
     "jobs": "what was asked for: list, show, follow, cancel",
     "schedules": "jobs at a time, or again and again: add, list, show, pause, history",
+    "groups": "selectors with a name: list, set, remove",
+    "freeze": "let no job begin, and say why",
+    "unfreeze": "let jobs begin again",
     "runs": "one agent doing one job: list, show, output, cancel",
     "doctor": "what is wrong with a set-up, and what to do",
     "version": "versions of this program and of the controller",
@@ -43,7 +46,7 @@ PROCESSES: Final[Mapping[str, str]] = {
     "demo": "a controller, three agents and a job, on this machine",
 }
 
-_MODULES: Final = {"commands": "catalogue", "namespaces": "catalogue"}
+_MODULES: Final = {"commands": "catalogue", "namespaces": "catalogue", "unfreeze": "freeze"}
 _REMOTE: Final = ("run", "schedules")  # what stands behind `--` is for other hosts
 _LEADING: Final = ("--url", "--ca", "--token-file")
 

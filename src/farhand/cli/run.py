@@ -6,15 +6,16 @@ Everything that is asked for is checked by the controller; here only what could 
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from farhand.cli import following, spreading, watching
+from farhand.cli import following, preview, spreading, watching
 from farhand.cli.outcome import Exit
 from farhand.cli.parser import UsageError, connection, flat
 from farhand.cli.region import Region
 from farhand.cli.screen import JsonLines, colourful
-from farhand.cli.units import duration, names, normalisers, pair, size
+from farhand.cli.units import duration, is_selector, names, normalisers, pair, size
 from farhand.client._blocking import Client, JobHandle
 from farhand.client._calls import JobOptions
 from farhand.client._groups import Wanted
@@ -26,7 +27,8 @@ EXAMPLES: Final = """\
 examples:
   farhand run web-1 -- uptime
   farhand run web-1,web-2 -- df -h /
-  farhand run -l 'role=web & os=linux' -- systemctl status nginx
+  farhand run 'web[1-40,52] & !@staging' -- systemctl status nginx
+  farhand run -l 'role=web & kernel<5.10' --preview -- reboot
   farhand run --all --script check.sh --timeout 30s
   farhand run -l role=web --waves 1,10%,rest --abort-after 5% -- apt-get upgrade -y
   farhand run web-1 --command ping -p host=10.0.0.1
@@ -38,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     add_job(parser)
     how = parser.add_argument_group("how it is asked")
+    how.add_argument("--preview", action="store_true", help="tell whom it is for, start nothing")
     how.add_argument("--idempotency-key", metavar="KEY", help="the same key is the same job")
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--detach", action="store_true", help="print the job's id and leave")
@@ -58,11 +61,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def add_job(parser: argparse.ArgumentParser) -> None:
     """Add what says which job: where, what and how, but for what stands behind `--`."""
     parser.add_argument(
-        "targets", nargs="*", type=names, metavar="TARGET", help="a name, an agent id or IP-MAC"
+        "targets",
+        nargs="*",
+        metavar="TARGET",
+        help="a name, an agent id, IP-MAC, or a selector: 'web[1-40]', '@front & kernel<5.10'",
     )
     where = parser.add_argument_group("where")
     where.add_argument("-l", "--selector", help="agents by what they are: 'role=web & os=linux'")
     where.add_argument("--all", action="store_true", help="every agent that takes runs")
+    where.add_argument("--bind", metavar="PREVIEW", help="exactly the agents that --preview showed")
+    where.add_argument("--expect", type=int, metavar="N", help="refuse any other number of agents")
     what = parser.add_argument_group("what, instead of -- ARGV…")
     what.add_argument("--script", metavar="FILE", help="a script; - reads stdin")
     what.add_argument("--command", metavar="IDENT", help="a command of the agents' catalogue")
@@ -105,6 +113,9 @@ def execute(args: argparse.Namespace) -> int:
     argv: list[str] | None = args.remote
     region = Region(os.environ, wanted=not (args.quiet or args.json))
     with connection(args, patience_s=following.PATIENCE_S, notice=region.note) as client:
+        if args.preview:
+            preview.show(client.preview(argv, **options), as_json=args.json)
+            return Exit.OK
         job = client.submit(argv, **options)
         if args.detach or args.hold:
             if args.json:
@@ -137,7 +148,7 @@ def _shown(args: argparse.Namespace, client: Client, job: Job, region: Region) -
 
 def asked(args: argparse.Namespace) -> JobOptions:
     """Return the job that `add_job`'s options say; raise UsageError."""
-    targets: list[str] = flat(args.targets)
+    targets: list[str] = args.targets
     _check(args, targets)
     options = JobOptions(
         command=args.command,
@@ -150,8 +161,14 @@ def asked(args: argparse.Namespace) -> JobOptions:
         output_limit_bytes=args.output_limit,
         nice=args.nice,
     )
-    if targets:
-        options["names"] = targets
+    if args.bind is not None:
+        options["preview"] = args.bind
+    if any(map(is_selector, targets)):
+        options["selector"] = targets[0] if len(targets) == 1 else _either(targets)
+    elif targets:
+        options["names"] = flat([_names(target) for target in targets])
+    if args.expect is not None:
+        options["expect"] = args.expect
     if args.param:
         options["params"] = dict(args.param)
     if args.env:
@@ -173,11 +190,22 @@ def asked(args: argparse.Namespace) -> JobOptions:
     return options
 
 
+def _either(targets: Sequence[str]) -> str:
+    return " | ".join(f"({target})" for target in targets)
+
+
+def _names(target: str) -> list[str]:
+    try:
+        return names(target)
+    except argparse.ArgumentTypeError as exc:
+        raise UsageError(f"argument TARGET: {exc}") from exc
+
+
 def _check(args: argparse.Namespace, targets: list[str]) -> None:
-    where = [bool(targets), args.selector is not None, args.all]
+    where = [bool(targets), args.selector is not None, args.all, args.bind is not None]
     if sum(where) != 1:
         hint = "" if args.remote else "what to run stands behind `--`: farhand run web-1 -- ls -l"
-        raise UsageError("say where: one of TARGET…, --selector or --all", hint=hint)
+        raise UsageError("say where: one of TARGET…, --selector, --all or --bind", hint=hint)
     what = [args.remote is not None, args.script is not None, args.command is not None]
     if sum(what) == 0 and len(targets) > 1:
         raise UsageError(

@@ -53,6 +53,14 @@ def label(text: str) -> tuple[str, str | None]:
         raise ArgumentTypeError(f"{text!r} is neither KEY=VALUE nor KEY-") from None
 
 
+_SELECTOR: Final = re.compile(r"[\s\[\]*?=<>!&|()@\"']")
+
+
+def is_selector(text: str) -> bool:
+    """Whether this is more than names with commas between them."""
+    return _SELECTOR.search(text) is not None
+
+
 def names(text: str) -> list[str]:
     """Read `a` or `a,b,c`; none may be empty."""
     found = text.split(",")
