@@ -3,6 +3,7 @@
 Sends nothing and makes no job.
 """
 
+import asyncio
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from farhand.domain.selector import Choice, Selector
 from farhand.domain.targets import FREEZE, Chosen, Freeze, Preview, SavedGroup
 from farhand.errors import (
     AmbiguousName,
+    Conflict,
     CountMismatch,
     CountUnnamed,
     Frozen,
@@ -37,9 +39,10 @@ from farhand.errors import (
     UnknownLabel,
     UnknownPreview,
 )
-from farhand.ports import Change, Clock, Done, Drop, Put, Record, Store
+from farhand.ports import Change, Clock, Done, Drop, Lost, Put, Record, Store
 
 FEW_NAMES: Final = 20  # up to here each is looked up; above, all agents are read once
+_AT_ONCE: Final = 200  # agents that are asked before others have their turn
 _TOLD: Final = 100  # names in an error's details
 _DRAINED: Final = 1_000  # kept with a job
 
@@ -107,13 +110,18 @@ class Fleet:
                 return await self._selected(targets)
 
     async def _selected(self, selector: Selector) -> Picked:
-        groups = await self.groups()
+        groups = await self._groups_of(selector)
         choice = selector.bound(groups)
         agents = await self.agents()
         if not agents:
             raise NoTargets("there is no agent at all; enrol one: `farhand agent --help`")
         _check_known(choice, agents)
-        picked = _undrained(agent for agent in agents if choice.matches(agent.terms()))
+        found: list[Agent] = []
+        for at in range(0, len(agents), _AT_ONCE):  # a long selector must not hold up the others
+            some = agents[at : at + _AT_ONCE]
+            found += [agent for agent in some if choice.matches(agent.terms())]
+            await asyncio.sleep(0)
+        picked = _undrained(found)
         if not picked.agents:
             told = f"no agent matches {selector.text!r}; `farhand agents` shows their labels"
             if picked.drained:
@@ -129,7 +137,7 @@ class Fleet:
         else:
             known = {}
             for agent in await self.agents():
-                for name in {agent.id, agent.name, agent.ip_mac, agent.identity.name}:
+                for name in {agent.id, agent.name, agent.ip_mac}:
                     known.setdefault(name, []).append(agent)
         unknown = [name for name in names if not known.get(name)]
         if unknown:
@@ -141,7 +149,7 @@ class Fleet:
 
     async def choice(self, selector: Selector) -> Choice:
         """Put saved groups in their places. Raises InvalidSelector for one that is not there."""
-        return selector.bound(await self.groups())
+        return selector.bound(await self._groups_of(selector))
 
     # --- previews -------------------------------------------------------------------------
 
@@ -156,7 +164,10 @@ class Fleet:
             made_at=now,
             until=now + self._limits.preview_s,
         )
-        await self._store.apply([Put(preview)])
+        kept = await self._store.documents(Preview, limit=self._limits.previews)
+        room = self._limits.previews - 1
+        oldest = kept.items[: max(0, len(kept.items) - room)]  # their ids are in order of time
+        await self._store.apply([*(Drop(Preview, old.id) for old in oldest), Put(preview)])
         return preview
 
     async def _previewed(self, id_: str) -> list[Agent]:
@@ -182,6 +193,19 @@ class Fleet:
         """What each saved group stands for."""
         return {group.id: Selector(group.selector) for group in await self.saved_groups()}
 
+    async def _groups_of(self, selector: Selector) -> dict[str, Selector]:
+        """The groups that stand in a selector, and in those; who is not there is not told here."""
+        found: dict[str, Selector] = {}
+        wanted = selector.groups
+        while wanted:
+            inner: set[str] = set()
+            for name in wanted:
+                if (group := await self._store.document(SavedGroup, name)) is not None:
+                    found[name] = Selector(group.selector)
+                    inner |= found[name].groups
+            wanted = frozenset(inner - found.keys())
+        return found
+
     async def group(self, name: str) -> SavedGroup:
         """One saved group; raises UnknownGroup."""
         found = await self._store.document(SavedGroup, name)
@@ -193,7 +217,7 @@ class Fleet:
         """Save a selector under a name, in the place of what had that name.
 
         Raises InvalidName, InvalidSelector (also for groups within it that are not there, or that
-        would stand within themselves), OverShare.
+        would stand within themselves), OverShare, Conflict when somebody else was faster.
         """
         check_name(name)
         groups = await self.groups()
@@ -208,7 +232,10 @@ class Fleet:
         group = SavedGroup(id=name, selector=selector, by=by, at=now, version=version)
         facts = {"selector": selector}
         record = Record(at=now, by=by, action="group.saved", subject=name, facts=facts)
-        await self._store.apply([Put(group), record])
+        written = (await self._store.apply([Put(group)]))[0]
+        if isinstance(written, Lost):
+            raise Conflict(f"somebody else changed the group @{name} just now; look at it again")
+        await self._store.apply([record])
         return await self.group(name)
 
     async def drop_group(self, name: str, *, by: str) -> None:

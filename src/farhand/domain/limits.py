@@ -26,6 +26,7 @@ class Limits:
     targets_per_job: int = 10_000
     unnamed_targets: int = 200  # above it, a job must say how many it expects
     groups: int = 1_000  # saved, of an org
+    previews: int = 100  # of an org; then the oldest is forgotten
     preview_s: float = 3_600.0  # a job can be bound to a preview for so long
     open_runs: int = 100_000  # of an org, neither final nor lost; a job beyond it is refused
     rollouts: int = 1_000  # of an org, not over; held ones among them

@@ -47,6 +47,12 @@ class Selector:
         """Refuse, with InvalidSelector, what cannot be read."""
         Reader(self.text).read()
 
+    @property
+    def groups(self) -> frozenset[str]:
+        """The saved groups that it names itself."""
+        nodes = walk(Reader(self.text).read())
+        return frozenset(node.name for node in nodes if isinstance(node, InGroup))
+
     def bound(self, groups: Mapping[str, "Selector"] | None = None) -> "Choice":
         """Put the saved *groups* in their places; raise InvalidSelector where there is none.
 
