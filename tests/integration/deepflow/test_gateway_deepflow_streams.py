@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc.aio
 import pytest
+import structlog.testing
 
 from farhand.controller.ids import new_agent
 from farhand.domain.agent import Agent, Identity
@@ -184,6 +185,18 @@ async def test_an_agent_that_is_removed_is_let_go_and_joins_anew(tmp_path: Path)
             assert Status.UNAUTHENTICATED is (await status(agent))[0]
         async with it.agent():
             assert known.id != (await it.online()).id
+
+
+async def test_an_agent_that_comes_and_goes_is_told_in_the_log(tmp_path: Path) -> None:
+    with structlog.testing.capture_logs() as lines:
+        async with estate(tmp_path) as it:
+            async with it.agent():
+                known = await it.online()
+            await until(lambda: [one for one in lines if one["event"] == "session.ended"])
+    told = [(one["event"], one["agent"]) for one in lines if one["event"].startswith("session.")]
+
+    assert [("session.opened", known.id), ("session.ended", known.id)] == told
+    assert NAME in {one.get("name") for one in lines}
 
 
 async def test_a_first_message_has_a_bound(tmp_path: Path) -> None:
