@@ -103,7 +103,7 @@ def _job_on_all(to: Controller, count: int) -> float:
     """Run one job on all agents at the same time; return the seconds until all is stored."""
     with to.client() as client:
         began = time.monotonic()
-        result = client.run(["echo", "hello"], all_agents=True).result()
+        result = client.run(["echo", "hello"], all_agents=True, expect=count).result()
         taken = time.monotonic() - began
     good = sum(run.ok and run.stdout == b"hello\n" for run in result.runs)
     if good != count:

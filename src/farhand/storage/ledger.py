@@ -20,6 +20,7 @@ from farhand.storage import statements as sql
 from farhand.storage.changes import OPEN, Tally
 from farhand.storage.documents import body_of
 from farhand.storage.files import OutputFiles
+from farhand.storage.known import JobRow, Known, RunRow
 from farhand.storage.rows import (
     RUN_COLUMNS,
     Row,
@@ -40,19 +41,6 @@ _PRUNED_RUNS: Final = 5_000  # of all the jobs of one Prune, when it is more tha
 
 
 @dataclass(slots=True)
-class _RunRow:
-    n: int
-    run: Run
-    kept: dict[StreamName, int]
-
-
-@dataclass(slots=True)
-class _JobRow:
-    n: int
-    tally: Tally
-
-
-@dataclass(slots=True)
 class _Piece:
     """Bytes for one row of output."""
 
@@ -64,11 +52,16 @@ class SqlLedger:
     """A Ledger over one transaction. `flush` writes what was put; nothing is read back.
 
     The first *inline_bytes* of a stream become rows; *files* take the rest at once, for they are
-    synced before the commit. *doomed* are the runs whose files go after it.
+    synced before the commit. *doomed* are the runs whose files go after it. *known* rows are not
+    read again.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, files: OutputFiles, inline_bytes: int
+        self,
+        connection: sqlite3.Connection,
+        files: OutputFiles,
+        inline_bytes: int,
+        known: Known,
     ) -> None:
         self.doomed: list[str] = []
         self.kept_bytes = 0
@@ -76,13 +69,14 @@ class SqlLedger:
         self._db = connection
         self._files = files
         self._inline_bytes = inline_bytes
-        self._jobs: dict[JobId, _JobRow] = {}
-        self._moved_jobs: dict[JobId, _JobRow] = {}
-        self._runs: dict[RunId, _RunRow] = {}
-        self._moved_runs: dict[RunId, _RunRow] = {}
+        self._known = known
+        self._jobs = known.jobs
+        self._moved_jobs: dict[JobId, JobRow] = {}
+        self._runs = known.runs
+        self._moved_runs: dict[RunId, RunRow] = {}
         self._agents: dict[AgentId, Agent] = {}
         self._moved_agents: dict[AgentId, Agent] = {}
-        self._epochs: dict[AgentId, int | None] = {}
+        self._epochs = known.epochs
         self._events: list[Values] = []
         self._pieces: dict[tuple[int, StreamName], _Piece] = {}
         self._records: list[Values] = []
@@ -117,13 +111,13 @@ class SqlLedger:
 
     # --- jobs
 
-    def _job_row(self, job: JobId) -> _JobRow | None:
+    def _job_row(self, job: JobId) -> JobRow | None:
         row = self._jobs.get(job)
         if row is None:
             found = self._one(sql.TALLY, {"job": job})
             if found is None:
                 return None
-            row = self._jobs[job] = _JobRow(found[0], tally_of(found))
+            row = self._jobs[job] = JobRow(found[0], tally_of(found))
         return row
 
     def tally(self, job: JobId) -> Tally | None:
@@ -137,8 +131,12 @@ class SqlLedger:
 
     def add_job(self, job: Job, runs: Sequence[Run], tally: Tally) -> None:
         ((n,),) = self._db.execute(sql.ADD_JOB, job_values(job, tally)).fetchall()
-        self._jobs[job.id] = _JobRow(n, tally)
+        self._jobs[job.id] = JobRow(n, tally)
         self._db.executemany(sql.ADD_RUN, ({"job_n": n, **run_values(run)} for run in runs))
+        found = self._db.execute(sql.RUNS_ADDED, {"job_n": n}).fetchall()
+        numbers: dict[RunId, int] = dict(found)
+        for run in runs:
+            self._runs[run.id] = RunRow(numbers[run.id], run, dict.fromkeys(StreamName, 0))
         self.moved.update(tally.counts)
         if self._open is not None:
             self._open += tally.open
@@ -167,7 +165,7 @@ class SqlLedger:
 
     # --- runs
 
-    def _run_row(self, run: RunId) -> _RunRow | None:
+    def _run_row(self, run: RunId) -> RunRow | None:
         row = self._runs.get(run)
         if row is None:
             found = self._one(sql.RUN_ROW, {"run": run})
@@ -285,8 +283,7 @@ class SqlLedger:
             jobs += 1
         self._db.execute(sql.FORGET_REPEATS, {"at": prune.at})
         self._db.execute(sql.FORGET_AUDIT, {"before": prune.audit_before})
-        self._jobs.clear()
-        self._runs.clear()
+        self._known.forget()
         return jobs
 
     def clamp(self, at: float) -> tuple[int, int]:
@@ -297,7 +294,7 @@ class SqlLedger:
             values = {"owner": n, "until": at + queue_ttl_of(spec)}
             late += self._db.execute(sql.CLAMP_RUNS, values).rowcount
         self._agents.clear()
-        self._runs.clear()
+        self._known.forget()
         return agents, late
 
     def _doom_files(self, job_n: int) -> None:
@@ -307,12 +304,12 @@ class SqlLedger:
         self.doomed.extend(found)
 
 
-def _run_row(row: Row) -> _RunRow:
+def _run_row(row: Row) -> RunRow:
     n, stdout, stderr = row[len(RUN_COLUMNS) :]
-    return _RunRow(n, run_of(row), {StreamName.STDOUT: stdout, StreamName.STDERR: stderr})
+    return RunRow(n, run_of(row), {StreamName.STDOUT: stdout, StreamName.STDERR: stderr})
 
 
-def _run_values(row: _RunRow) -> Values:
+def _run_values(row: RunRow) -> Values:
     kept = {f"{stream.value}_kept": length for stream, length in row.kept.items()}
     return {**run_values(row.run), **kept, "run_n": row.n}
 

@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from pydantic_core import to_json
+
 from farhand.domain.agent import Agent, Identity, Liveness
 from farhand.domain.ids import AgentId, JobId, RunId
 from farhand.domain.job import (
@@ -29,7 +31,10 @@ from farhand.storage.changes import Tally
 Row = Sequence[Any]
 Values = dict[str, Any]
 
-_dumps: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+def _dumps(told: object) -> str:
+    return to_json(told).decode()
+
 
 # --- runs ---------------------------------------------------------------------------------
 

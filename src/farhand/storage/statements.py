@@ -81,6 +81,7 @@ ADD_JOB: Final = compiled(
     insert(jobs).returning(jobs.c.n), [c.name for c in jobs.c if c.name != "n"]
 )
 ADD_RUN: Final = _insert(runs, without=("stdout_kept", "stderr_kept"))
+RUNS_ADDED: Final = compiled(select(runs.c.id, runs.c.n).where(runs.c.job_n == bindparam("job_n")))
 
 _RUN_ROW = _columns(runs, *RUN_COLUMNS, "n", "stdout_kept", "stderr_kept")
 _RUN_MOVES = (

@@ -18,6 +18,7 @@ from farhand.ports import Change, Durability, Outcome, StoreCounters
 from farhand.storage import statements as sql
 from farhand.storage.changes import carry_out
 from farhand.storage.files import OutputFiles
+from farhand.storage.known import Known
 from farhand.storage.lanes import OUTPUT, STATE, Lane, Sorter
 from farhand.storage.ledger import SqlLedger
 from farhand.storage.sqlite import explained, is_environment
@@ -66,6 +67,7 @@ class Writer:
         self._inline_bytes = inline_bytes
         self._settle = settle
         self._submitted: SimpleQueue[Call | None] = SimpleQueue()
+        self._known = Known()
         self._unlinked: list[str] = []  # runs whose files are gone
         self._closing = False
         self._thread = Thread(target=self._serve, name="store-writer", daemon=True)
@@ -134,7 +136,7 @@ class Writer:
 
     def _transact(self, places: Sequence[_Place]) -> None:
         began = perf_counter()
-        ledger = SqlLedger(self._db, self._files, self._inline_bytes)
+        ledger = SqlLedger(self._db, self._files, self._inline_bytes, self._known)
         self._db.execute("BEGIN IMMEDIATE")
         outcomes = [carry_out(place.change, ledger) for place in places]
         ledger.flush()
@@ -146,6 +148,7 @@ class Writer:
         self._db.execute("COMMIT")
         ended = perf_counter()
         self._count(len(places), ledger, committing - flushing, ended - committing, ended - began)
+        self._known.trim()
         self._unlinked.clear()
         for place, outcome in zip(places, outcomes, strict=True):
             place.call.outcomes[place.index] = outcome
@@ -191,6 +194,7 @@ class Writer:
             self._settle(list(settled))
 
     def _roll_back(self) -> None:
+        self._known.forget()
         with suppress(OSError):
             self._files.abandon()
         with suppress(sqlite3.Error):

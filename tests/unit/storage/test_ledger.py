@@ -8,6 +8,7 @@ from farhand.domain.run import RunState
 from farhand.ports import Change
 from farhand.storage.changes import carry_out
 from farhand.storage.files import OutputFiles
+from farhand.storage.known import Known
 from farhand.storage.ledger import SqlLedger
 from farhand.storage.migrations import upgrade
 from farhand.storage.sqlite import connect
@@ -24,7 +25,7 @@ class Books:
         self.statements: list[str] = []
 
     def write(self, *changes: Change) -> SqlLedger:
-        ledger = SqlLedger(self.db, self.files, INLINE)
+        ledger = SqlLedger(self.db, self.files, INLINE, Known())
         self.statements.clear()
         self.db.set_trace_callback(self.statements.append)
         self.db.execute("BEGIN")
