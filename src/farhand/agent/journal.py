@@ -14,7 +14,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -317,8 +317,25 @@ def _packed(entry: Entry) -> bytes:
     told = {"boot_id": entry.boot_id, "pid": entry.pid, "why": entry.why, "message": entry.message}
     facts |= {key: value for key, value in told.items() if value}
     if entry.ending is not None:
-        facts["ending"] = asdict(entry.ending)
+        facts["ending"] = _told(entry.ending)
     return _ENTRY + json.dumps(facts, separators=(",", ":")).encode()
+
+
+def _told(ending: Ending) -> dict[str, Any]:
+    """The fields of an ending; `dataclasses.asdict` is ten times as slow."""
+    return {
+        "why": ending.why,
+        "exit_code": ending.exit_code,
+        "signal": ending.signal,
+        "message": ending.message,
+        "duration_s": ending.duration_s,
+        "usage": _fields_of(ending.usage),
+        "streams": {name: _fields_of(end) for name, end in ending.streams.items()},
+    }
+
+
+def _fields_of(value: Usage | StreamEnd) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def _unpacked(facts: dict[str, Any]) -> Entry:
