@@ -59,7 +59,7 @@ from farhand.ports import (
 log = structlog.get_logger()
 
 PACE_S: Final = 0.02  # between two looks at one job: hints come by the thousand
-PAUSES: Final = 4.0  # times as long as a look takes: large jobs are looked at less often
+PAUSES: Final = 4.0  # times as long as counting its runs takes: large jobs come less often
 LOOK_S: Final = 5.0  # hints may be lost
 ADOPT_S: Final = 30.0  # between two looks for rollouts that nobody told of
 STEPS: Final = 64  # of one look
@@ -96,6 +96,7 @@ class _Driven:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     again: bool = False
     looking: bool = False
+    took: float = 0.0  # to count its runs
     gate: str | None = None  # whose hints are heard
     due: float = 0.0  # when it is looked at without a hint
     trouble: bool = False  # at the last look
@@ -235,10 +236,8 @@ class Rollouts:
         try:
             while driven.again:
                 driven.again = False
-                began = self._clock.now()
                 await self._once(driven)
-                took = self._clock.now() - began
-                await self._clock.sleep(max(PACE_S, PAUSES * took))
+                await self._clock.sleep(max(PACE_S, PAUSES * driven.took))
         finally:
             driven.looking = False
 
@@ -262,7 +261,9 @@ class Rollouts:
             if rollout is None or rollout.phase is Phase.DONE:
                 self._forget(driven.job)
                 return
+            began = self._clock.now()
             standings = await self._store.standings(driven.job)
+            driven.took = self._clock.now() - began
             facts = await self._facts(rollout, standings)
             after, actions = step(rollout, standings, facts)
             if actions and not isinstance(actions[0], Abort | Finish) and await self._work.frozen():
@@ -271,7 +272,7 @@ class Rollouts:
                 break
             for action in actions:
                 after = await self._do(after, action)
-            rollout = await self._written(rollout, after)
+            rollout = await self._written(rollout, after, last=Finish() in actions)
         else:
             driven.due = 0.0  # there is more to do; the others have their turn
         self._plan(driven, rollout)
@@ -288,11 +289,14 @@ class Rollouts:
             driven.unsubscribe.append(self._listen(rollout.gate, driven.job))
             driven.again = True  # it may have ended before we listened
 
-    async def _written(self, before: Rollout, after: Rollout) -> Rollout | None:
-        """Write what became of it; return what is stored now."""
+    async def _written(
+        self, before: Rollout, after: Rollout, *, last: bool = False
+    ) -> Rollout | None:
+        """Write what became of it, at *last* with the end of its job; return what is stored."""
         if after == before:
             return before
-        (outcome,) = await self._store.apply([Put(after)])
+        ending: list[Change] = [EndRollout(job=after.job, at=self._clock.wall())] if last else []
+        *_, outcome = await self._store.apply([*ending, Put(after)])
         if isinstance(outcome, Lost):
             return await self._store.document(Rollout, before.id)
         told = {"phase": after.phase.value, "wave": after.wave, "of": len(after.sizes)}
@@ -341,8 +345,7 @@ class Rollouts:
             case Abort(gate):
                 await self._abort(rollout, gate)
             case Finish():
-                await self._store.apply([EndRollout(job=rollout.job, at=self._clock.wall())])
-                self._sessions.hint([rollout.job])
+                pass  # it is written with the rollout, so that nobody sees one without the other
         return rollout
 
     async def _release(self, rollout: Rollout, wave: int, count: int) -> None:
