@@ -3,13 +3,15 @@
 Only reads. What has changed since is told as that, never guessed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from farhand.controller.paging import pages
-from farhand.controller.targets import Fleet
+from farhand.controller.targets import DRAINED_KEPT, Fleet, near, only
 from farhand.domain.agent import Agent
+from farhand.domain.grammar import Called
 from farhand.domain.job import Job
 from farhand.domain.run import Run
 from farhand.domain.selector import Selector
@@ -42,31 +44,45 @@ class Explanation:
 
 
 async def explain(store: Store, fleet: Fleet, job: Job, name: str) -> Explanation:
-    """Tell why the agent of this name or id is in *job* or not. Raises UnknownAgent."""
+    """Tell why the agent of this name or id is in *job* or not.
+
+    Raises UnknownAgent, and AmbiguousName when several agents out of the job bear the name.
+    """
     agents = await store.agents_named(name)
-    run = await _run_of(store, job, name, agents[0].id if len(agents) == 1 else None)
+    run = await _run_of(store, job, name, agents)
     if run is not None:
         told = f"{run.agent_name} is in the job: {run.id} is {run.state.value}"
         return Explanation(Verdict.IN_JOB, told, run.agent_name, run)
     if not agents:
         told = f"no agent is called {name!r} now, and none with this name was in the job"
-        raise UnknownAgent(told, names=[name])
-    verdict, message = await _absence(store, fleet, job, agents[0])
-    return Explanation(verdict, f"{agents[0].name} {message}", agents[0].name)
+        known = [agent.name for agent in await fleet.agents()]
+        raise UnknownAgent(told + near(name, known), names=[name])
+    agent = only(name, agents)
+    verdict, message = await _absence(store, job, agent)
+    drained = verdict is not Verdict.DRAINED and agent.drained
+    also = "; besides, it is drained now" if drained else ""
+    return Explanation(verdict, f"{agent.name} {message}{also}", agent.name)
 
 
-async def _run_of(store: Store, job: Job, name: str, agent: str | None) -> Run | None:
-    """The newest run of the job on this agent, which may have been removed or renamed since."""
+async def _run_of(store: Store, job: Job, name: str, agents: Sequence[Agent]) -> Run | None:
+    """The newest run of the job on such an agent, which may have been removed or renamed since."""
+    for agent in agents:
+        if (found := await _last(store, RunFilter(job=job.id, agent=agent.id), None)) is not None:
+            return found
+    return await _last(store, RunFilter(job=job.id), name)
+
+
+async def _last(store: Store, which: RunFilter, name: str | None) -> Run | None:
     found: Run | None = None
-    read = pages(lambda cursor: store.runs(RunFilter(job=job.id), cursor=cursor, limit=1000))
+    read = pages(lambda cursor: store.runs(which, cursor=cursor, limit=1000))
     async for page in read:
         for run in page:
-            if name in {run.agent_name, run.agent} or run.agent == agent:
+            if name is None or name in {run.agent_name, run.agent}:
                 found = run
     return found
 
 
-async def _absence(store: Store, fleet: Fleet, job: Job, agent: Agent) -> tuple[Verdict, str]:
+async def _absence(store: Store, job: Job, agent: Agent) -> tuple[Verdict, str]:
     chosen = await store.document(Chosen, job.id) or Chosen(id=job.id)
     if agent.joined_at > job.created_at:
         return Verdict.JOINED_LATER, "joined after the job was made"
@@ -80,21 +96,26 @@ async def _absence(store: Store, fleet: Fleet, job: Job, agent: Agent) -> tuple[
     if chosen.named:
         return Verdict.NOT_NAMED, f"was not named: the job was for {_short(job.targets)}"
     if job.targets == _ALL:
-        told = "takes runs now, but did not when the job was made"
-        return Verdict.MATCHES_NOW, told
-    return await _unmatched(fleet, job, agent, chosen)
+        return Verdict.MATCHES_NOW, "took no runs when the job was made"
+    return _unmatched(job, agent, chosen)
 
 
-async def _unmatched(fleet: Fleet, job: Job, agent: Agent, chosen: Chosen) -> tuple[Verdict, str]:
+def _unmatched(job: Job, agent: Agent, chosen: Chosen) -> tuple[Verdict, str]:
     groups = {name: Selector(text) for name, text in chosen.groups.items()}
     try:
         choice = Selector(job.targets).bound(groups)
-    except InvalidSelector:  # made before groups were kept with the job
-        choice = await fleet.choice(Selector(job.targets))
+    except InvalidSelector:  # an earlier version read it, by other rules
+        told = f"was not chosen by {_short(job.targets)}, which this version cannot read any more"
+        return Verdict.NOT_MATCHED, told
     refusal = choice.refusal(agent.terms())
+    if refusal and isinstance(choice.tree, Called):
+        return Verdict.NOT_NAMED, f"was not named: the job was for {_short(job.targets)}"
     if refusal:
-        return Verdict.NOT_MATCHED, f"does not match {_short(job.targets)}: {_short(refusal)}"
+        told = f"does not match {_short(job.targets)}, as it is now: {_short(refusal)}"
+        return Verdict.NOT_MATCHED, told
     told = "matches now, but did not when the job was made: its labels or facts have changed since"
+    if len(chosen.drained) >= DRAINED_KEPT:  # more were, and are not known one by one
+        told = f"{told}, or it was drained"
     return Verdict.MATCHES_NOW, told
 
 

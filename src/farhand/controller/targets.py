@@ -44,7 +44,7 @@ from farhand.ports import Change, Clock, Done, Drop, Lost, Put, Record, Store
 FEW_NAMES: Final = 20  # up to here each is looked up; above, all agents are read once
 _AT_ONCE: Final = 200  # agents that are asked before others have their turn
 _TOLD: Final = 100  # names in an error's details
-_DRAINED: Final = 1_000  # kept with a job
+DRAINED_KEPT: Final = 1_000  # kept with a job
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Picked:
         """What is kept with the job, so that it can be explained *until* then; often nothing."""
         chosen = Chosen(
             id=job,
-            drained=tuple(agent.id for agent in self.drained[:_DRAINED]),
+            drained=tuple(agent.id for agent in self.drained[:DRAINED_KEPT]),
             groups=self.groups,
             preview=targets.preview if isinstance(targets, Previewed) else "",
             named=isinstance(targets, Names),
@@ -309,6 +309,12 @@ def only(name: str, agents: Sequence[Agent]) -> Agent:
     return agents[0]
 
 
+def near(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean …?` for what looks like *word*, or an empty text."""
+    close = difflib.get_close_matches(word, sorted(set(known)), n=3)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
 def _undrained(agents: Iterable[Agent]) -> Picked:
     taken: list[Agent] = []
     drained: list[Agent] = []
@@ -327,17 +333,14 @@ def _check_known(choice: Choice, agents: Sequence[Agent]) -> None:
     keys = {key for own in terms for key in own}
     for key in choice.keys:
         if key not in keys:
-            close = difflib.get_close_matches(key, keys, n=3)
-            hint = f"; did you mean {' or '.join(close)}?" if close else ""
-            told = f"no agent has a label or fact {key!r}{hint}"
+            told = f"no agent has a label or fact {key!r}{near(key, keys)}"
             raise UnknownLabel(f"{told}; `{key}=*` asks whether it is there", label=key)
 
 
 def _unknown(names: Sequence[str], known: Iterable[str]) -> UnknownAgent:
     told = f"no agent is called {_short(fold(names))}"
-    close = difflib.get_close_matches(names[0], known, n=3) if len(names) == 1 else []
-    hint = f"; did you mean {' or '.join(close)}?" if close else "; `farhand agents` lists all"
-    return UnknownAgent(told + hint, names=list(names[:_TOLD]))
+    hint = near(names[0], known) if len(names) == 1 else ""
+    return UnknownAgent(told + (hint or "; `farhand agents` lists all"), names=list(names[:_TOLD]))
 
 
 def _short(text: str, most: int = 200) -> str:
