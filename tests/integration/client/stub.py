@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
-    do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
 
     def _write(self, reply: Reply) -> None:
         self.send_response(reply.status)

@@ -6,7 +6,7 @@ from farhand.controller.explaining import Verdict, explain
 from farhand.domain.job import Argv, Job, JobSpec, Names, Previewed
 from farhand.domain.selector import Selector
 from farhand.errors import UnknownAgent
-from farhand.testing import World
+from farhand.testing import ManualClock, World
 
 
 async def verdict(world: World, job: Job, name: str) -> Verdict:
@@ -29,9 +29,10 @@ async def test_a_host_that_was_renamed_or_removed_since_is_in_the_job_by_both_na
 
 
 async def test_a_host_that_joined_later_and_one_that_nobody_knows_are_told_apart() -> None:
-    async with World.start(agents=["web-1"]) as world:
+    clock = ManualClock()
+    async with World.start(agents=["web-1"], clock=clock) as world:
         job = (await world.submit()).job
-        world.clock.jump(60.0)
+        clock.jump(60.0)
         await world.join("web-2")
         with pytest.raises(UnknownAgent, match="'web-3'"):
             await verdict(world, job, "web-3")
