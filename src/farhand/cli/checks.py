@@ -22,6 +22,7 @@ from typing import Final, Literal
 
 from farhand.cli.units import in_words
 from farhand.client import _calls as calls
+from farhand.client import _targets
 from farhand.client._calls import Answer, Call
 from farhand.client._errors import ClientError, NotAllowed, TimedOut, TlsFailed
 from farhand.client._local import Address
@@ -179,6 +180,19 @@ def token(transport: Transport, found: Address) -> Sequence[Finding]:
         return [*findings, Finding("versions", "ok", f"both sides have {told.version}")]
     said = f"the controller has {told.version}, this program {ours}"
     return [*findings, Finding("versions", "warn", said, "install the same version on both")]
+
+
+def freeze(transport: Transport) -> Finding:
+    """Look whether jobs may begin."""
+    try:
+        told = transport.send(_targets.get_freeze())
+    except ClientError as exc:
+        return Finding("freeze", "warn", f"could not be asked: {exc}", exc.hint)
+    if not told.frozen:
+        return Finding("freeze", "ok", "jobs may begin")
+    since = f" since {told.at:%Y-%m-%d %H:%M} UTC" if told.at is not None else ""
+    said = f"no job begins{since}: {told.by} froze all jobs: {told.reason}"
+    return Finding("freeze", "warn", said, "`farhand unfreeze` lets jobs begin again")
 
 
 def agents(transport: Transport) -> Finding:

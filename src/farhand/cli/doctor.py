@@ -81,6 +81,7 @@ def _of_reached(transport: Transport, found: Address) -> Iterable[Finding]:
     known = checks.token(transport, found)
     yield from known
     if all(finding.level == "ok" for finding in known):
+        yield checks.freeze(transport)
         yield checks.agents(transport)
 
 

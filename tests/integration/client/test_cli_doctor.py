@@ -25,6 +25,7 @@ def make_healthy(stub: Stub) -> None:
     stub.on("GET", "/healthz", told({"status": "ok"}))
     stub.on("GET", "/readyz", told({"status": "ok"}))
     stub.on("GET", "/api/v1/version", told({"version": "0.1.0", "caller": "admin"}))
+    stub.on("GET", "/api/v1/freeze", told({"frozen": False}))
     stub.on("GET", "/api/v1/agents", told({"items": [agent("web-1", "online")], "next": None}))
 
 
@@ -119,6 +120,23 @@ def test_agents_that_are_away(farhand: Shell, healthy: Stub) -> None:
 
     assert ("warn", True) == (away[0], "1 online, 2 away: db, x" in away[1])
     assert ("warn", True) == (none[0], "none has joined" in none[1])
+
+
+def test_a_freeze_is_told_with_who_and_why(farhand: Shell, healthy: Stub) -> None:
+    frozen = {"frozen": True, "by": "eve", "reason": "incident", "at": "2026-12-01T12:00:00.000Z"}
+    healthy.on("GET", "/api/v1/freeze", told(frozen))
+    level, said = found(farhand("doctor", "--json"))["freeze"]
+
+    assert "warn" == level
+    assert "no job begins since 2026-12-01 12:00 UTC: eve froze all jobs: incident" in said
+    assert "farhand unfreeze" in said
+
+
+def test_a_controller_without_a_freeze_is_no_failure(farhand: Shell, healthy: Stub) -> None:
+    healthy.on("GET", "/api/v1/freeze", problem(404, "not-found"))
+    said = farhand("doctor", "--json")
+
+    assert ("warn", 0) == (found(said)["freeze"][0], said.code)
 
 
 @pytest.mark.parametrize(("days", "level"), [(90, "ok"), (3, "warn")])
