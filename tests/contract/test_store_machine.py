@@ -155,6 +155,7 @@ async def everything(store: Store) -> list[object]:
         await store.silent(250.0),
         *[(await store.runs(chosen)).items for chosen in which],
         *[by_run(await store.events(job_id(n), limit=1000)) for n in FEW],
+        *[await store.standings(job_id(n)) for n in FEW],
     ]
     for a_run in (await store.runs(RunFilter())).items:
         found.append(await store.offsets(a_run.id))
