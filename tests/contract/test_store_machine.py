@@ -17,10 +17,12 @@ from farhand.domain.output import StreamEnd, StreamName
 from farhand.domain.run import RunState, Why
 from farhand.ports import (
     AddJob,
+    AddRuns,
     CancelJob,
     Change,
     ClampTimes,
     EditAgent,
+    EndRollout,
     Event,
     Outcome,
     Prune,
@@ -59,11 +61,24 @@ def jobs(draw: st.DrawFn) -> AddJob:
     key = draw(st.sampled_from([None, "k", "l"]))
     until, digest = draw(times), draw(st.sampled_from("de"))
     runs = [
-        replace(run(10 * n + place, job=n, of=draw(few)), state=draw(st.sampled_from(RunState)))
+        replace(
+            run(10 * n + place, job=n, of=draw(few)),
+            state=draw(st.sampled_from(RunState)),
+            wave=draw(few),
+        )
         for place in range(draw(few))
     ]
     repeat = Repeat(by="a", key=key, digest=digest, until=until) if key else None
-    return AddJob(job=job(n, at=at), runs=tuple(runs), repeat=repeat)
+    added = replace(job(n, at=at), rolling=draw(st.booleans()))
+    return AddJob(job=added, runs=tuple(runs), repeat=repeat)
+
+
+@st.composite
+def retries(draw: st.DrawFn) -> AddRuns:
+    """A run that repeats another of its job; it is one of those that the job may have anyway."""
+    n = draw(few)
+    again = replace(run(10 * n + 2, job=n, of=draw(few), state=RunState.HELD), wave=draw(few))
+    return AddRuns(job=job_id(n), runs=(replace(again, retry_of=run_id(10 * n)),), at=170.0)
 
 
 runs = st.builds(lambda n, place: 10 * n + place, few, st.integers(0, 2))
@@ -125,6 +140,8 @@ job_changes = st.one_of(
     times.map(lambda at: ClampTimes(at=at - 250.0)),
     jobs(),
     few.map(lambda n: CancelJob(job=job_id(n), at=140.0)),
+    retries(),
+    few.map(lambda n: EndRollout(job=job_id(n), at=180.0)),
 )
 changes = st.one_of(run_changes, run_changes, agent_changes, job_changes)
 
