@@ -262,6 +262,8 @@ class Session:
         """What writes that a run was sent, for a commit that queues it; None: not from here."""
         if self._over or self.deepflow or not self._compared:
             return None
+        if self._writing or self._pending:  # behind what waits there, perhaps for room
+            return None
         return self._change(Start(run))
 
     def sent(self, job: Job, run: RunId) -> None:
