@@ -18,6 +18,7 @@ from farhand.domain.ids import AgentId, JobId, RunId, is_id
 from farhand.domain.job import (
     Job,
     JobSpec,
+    Names,
     Previewed,
     Targets,
     check_target_count,
@@ -130,7 +131,8 @@ class Jobs:
         picked = await self.fleet.pick(targets)
         agents = picked.agents
         check_target_count(len(agents), self._limits)
-        if not isinstance(targets, Previewed) and not (scheduled and scheduled.counted):
+        looked_at = isinstance(targets, Names | Previewed) or (scheduled and scheduled.counted)
+        if expect is not None or not looked_at:
             check_count(len(agents), expect, self._limits)
         if spread is not None:
             await self._check_spread(spread, spec)

@@ -309,6 +309,34 @@ def test_a_job_on_many_says_how_many(
     assert count == error.value.details["count"]
 
 
+async def test_a_job_says_how_many_unless_its_targets_do() -> None:
+    async with World.start(limits=replace(DEFAULTS, unnamed_targets=3)) as world:
+        await fleet(world)
+        jobs = world.tenant.jobs
+        webs = Names(tuple(f"web{number}" for number in range(1, 5)))
+        foreseen = await jobs.preview(SPEC, AllAgents(), by="op")
+        bound = Previewed(foreseen.preview.id)
+        refusals: list[tuple[type[FarhandError], Targets, int | None]] = [
+            (CountUnnamed, AllAgents(), None),
+            (CountUnnamed, Selector("web*"), None),
+            (CountMismatch, AllAgents(), 4),
+            (CountMismatch, webs, 5),
+            (CountMismatch, bound, 4),
+        ]
+        for refused, targets, expect in refusals:
+            with pytest.raises(refused):
+                await jobs.submit(SPEC, targets, by="op", expect=expect)
+        asked: list[tuple[Targets, int | None]] = [
+            (AllAgents(), 5),
+            (webs, None),
+            (webs, 4),
+            (bound, None),
+        ]
+        taken = [await jobs.submit(SPEC, on, by="op", expect=expect) for on, expect in asked]
+
+        assert [5, 4, 4, 5] == [len(one.runs) for one in taken]
+
+
 # --- the freeze ---------------------------------------------------------------------------
 
 
