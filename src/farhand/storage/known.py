@@ -36,27 +36,32 @@ class JobRow:
 
 @dataclass(slots=True)
 class Known:
-    """What a ledger finds and leaves behind."""
+    """What a ledger finds and leaves behind; in *ending* it says which may be at their end."""
 
     runs: dict[RunId, RunRow] = field(default_factory=dict)
     jobs: dict[JobId, JobRow] = field(default_factory=dict)
     epochs: dict[AgentId, int | None] = field(default_factory=dict)
+    ending: set[RunId | JobId] = field(default_factory=set)
 
     def forget(self) -> None:
         """Know nothing any more."""
         self.runs.clear()
         self.jobs.clear()
         self.epochs.clear()
+        self.ending.clear()
 
     def trim(self) -> None:
         """Between two transactions: let go of what is at its end, and of the oldest above a bound.
 
         Above their bound all epochs go: the next of each agent is read again.
         """
-        for run in [run for run, row in self.runs.items() if row.run.state.final]:
-            del self.runs[run]
-        for job in [job for job, row in self.jobs.items() if row.tally.left == 0]:
-            del self.jobs[job]
+        for ended in self.ending:
+            run, job = self.runs.get(RunId(ended)), self.jobs.get(JobId(ended))
+            if run is not None and run.run.state.final:
+                del self.runs[run.run.id]
+            if job is not None and job.tally.left == 0:
+                del self.jobs[JobId(ended)]
+        self.ending.clear()
         while len(self.runs) > RUNS:
             del self.runs[next(iter(self.runs))]
         while len(self.jobs) > JOBS:

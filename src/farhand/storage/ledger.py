@@ -118,6 +118,8 @@ class SqlLedger:
             if found is None:
                 return None
             row = self._jobs[job] = JobRow(found[0], tally_of(found))
+            if row.tally.left == 0:
+                self._known.ending.add(job)
         return row
 
     def tally(self, job: JobId) -> Tally | None:
@@ -127,6 +129,8 @@ class SqlLedger:
     def put_tally(self, job: JobId, tally: Tally) -> None:
         row = self._jobs[job]
         row.tally = tally
+        if tally.left == 0:
+            self._known.ending.add(job)
         self._moved_jobs[job] = row
 
     def add_job(self, job: Job, runs: Sequence[Run], tally: Tally) -> None:
@@ -172,6 +176,8 @@ class SqlLedger:
             if found is None:
                 return None
             row = self._runs[run] = _run_row(found)
+            if row.run.state.final:
+                self._known.ending.add(run)
         return row
 
     def run(self, run: RunId) -> Run | None:
@@ -185,6 +191,8 @@ class SqlLedger:
         if self._open is not None:
             self._open += (run.state in OPEN) - (row.run.state in OPEN)
         row.run = run
+        if run.state.final:
+            self._known.ending.add(run.id)
         self._moved_runs[run.id] = row
 
     def open_runs(self) -> int:

@@ -53,7 +53,7 @@ def test_a_run_is_not_read_again_until_it_is_at_its_end(books: Books) -> None:
     sent = books.write(move(1, RunState.SENT))
     running = books.write(move(1, RunState.RUNNING, epoch=1))
     again = books.write(move(1, RunState.FAILED, epoch=1))
-    at_rest = books.known.runs
+    at_rest = dict(books.known.runs)
     late = books.write(move(1, RunState.SUCCEEDED, epoch=1))
     books.close()
 
@@ -61,6 +61,8 @@ def test_a_run_is_not_read_again_until_it_is_at_its_end(books: Books) -> None:
     assert [] == running
     assert [] == again
     assert {} == at_rest
+    assert {} == books.known.runs
+    assert {} == books.known.jobs
     assert 1 == sum("FROM runs" in statement for statement in late)
 
 
