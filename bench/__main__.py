@@ -59,7 +59,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "bulk": bulk,
     "pour": pour,
 }
-BOUND_S: Final = 240  # of one bench
+BOUND_S: Final = 300  # of one bench
 FLUSHES: Final = 50  # just before each
 RESULTS: Final = Path(__file__).parent / "results/latest.json"
 

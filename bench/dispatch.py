@@ -17,7 +17,7 @@ from bench.numbers import numbers, writes
 from bench.processes import Controller, controller, cpu_s, crowd
 from bench.scale import Site
 
-BOUND_S: Final = 30.0
+BOUND_S: Final = 60.0
 JOIN_S: Final = 90.0
 MANY: Final = 64
 AIMED: Final = 1_000  # agents
