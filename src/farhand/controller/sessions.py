@@ -53,6 +53,7 @@ log = structlog.get_logger()
 
 CATALOGUES: Final = 256  # different ones that are remembered
 JOBS: Final = 512  # whose text is remembered for starting their runs
+NOTED_AT_ONCE: Final = 500  # agents; other commits have their turn in between
 PROTOCOL: Final = 1
 STRANGER_S: Final = 86_400.0  # an agent that never confirmed its secret may still come with it
 
@@ -253,8 +254,8 @@ class Sessions:
             )
             for session in self._live.values()
         ]
-        if changes:
-            await self.store.apply(changes)
+        for at in range(0, len(changes), NOTED_AT_ONCE):
+            await self.store.apply(changes[at : at + NOTED_AT_ONCE])
         await self._doubt(self.clock.wall() - self.limits.inactivity_s)
 
     async def adopt(self) -> None:

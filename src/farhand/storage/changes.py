@@ -116,6 +116,10 @@ class Ledger(Protocol):
 
     def put_agent(self, agent: Agent) -> None: ...
 
+    def see_agent(self, agent: AgentId, liveness: Liveness, at: float) -> None:
+        """Write how an agent that is there stands; it was seen at *at*, or later."""
+        ...
+
     def drop_agent(self, agent: AgentId) -> None: ...
 
     def add_record(self, record: Record) -> None: ...
@@ -403,11 +407,7 @@ def _open_session(change: OpenSession, ledger: Ledger) -> Outcome:
 def _set_liveness(change: SetLiveness, ledger: Ledger) -> Outcome:
     if ledger.epoch(change.agent) != change.epoch:
         return Fenced()
-    agent = ledger.agent(change.agent)
-    if agent is None:
-        return Fenced()
-    seen = max(agent.last_seen_at, change.at)
-    ledger.put_agent(replace(agent, liveness=change.liveness, last_seen_at=seen))
+    ledger.see_agent(change.agent, change.liveness, change.at)
     return Done()
 
 

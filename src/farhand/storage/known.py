@@ -14,7 +14,7 @@ from farhand.storage.changes import Tally
 
 RUNS: Final = 4_096
 JOBS: Final = 256
-EPOCHS: Final = 4_096
+EPOCHS: Final = 16_384
 
 
 @dataclass(slots=True)

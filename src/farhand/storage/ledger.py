@@ -6,10 +6,10 @@ Begins and ends no transaction. After a rollback a ledger is thrown away.
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from farhand.domain.agent import Agent
+from farhand.domain.agent import Agent, Liveness
 from farhand.domain.ids import AgentId, JobId, RunId
 from farhand.domain.job import Job
 from farhand.domain.output import StreamName
@@ -76,6 +76,7 @@ class SqlLedger:
         self._moved_runs: dict[RunId, RunRow] = {}
         self._agents: dict[AgentId, Agent] = {}
         self._moved_agents: dict[AgentId, Agent] = {}
+        self._seen: list[Values] = []  # agents
         self._epochs = known.epochs
         self._events: list[Values] = []
         self._pieces: dict[tuple[int, StreamName], _Piece] = {}
@@ -92,6 +93,7 @@ class SqlLedger:
             rows = self._moved_jobs.values()
             write(sql.SET_TALLY, [{"job_n": row.n, **tally_values(row.tally)} for row in rows])
             self._moved_jobs.clear()
+        self._flush_seen()
         if self._moved_agents:
             write(sql.PUT_AGENT, [agent_values(agent) for agent in self._moved_agents.values()])
             self._moved_agents.clear()
@@ -240,6 +242,7 @@ class SqlLedger:
 
     def agent(self, agent: AgentId) -> Agent | None:
         if agent not in self._agents:
+            self._flush_seen()
             found = self._one(sql.AGENT, {"agent": agent})
             if found is None:
                 return None
@@ -249,6 +252,19 @@ class SqlLedger:
     def put_agent(self, agent: Agent) -> None:
         self._agents[agent.id] = self._moved_agents[agent.id] = agent
         self._epochs[agent.id] = agent.epoch
+
+    def see_agent(self, agent: AgentId, liveness: Liveness, at: float) -> None:
+        """Of an agent that nobody looked at neither facts nor labels are read and written again."""
+        if (found := self._agents.get(agent)) is not None:
+            seen = max(found.last_seen_at, at)
+            self.put_agent(replace(found, liveness=liveness, last_seen_at=seen))
+        else:
+            self._seen.append({"agent": agent, "liveness": liveness.value, "at": at})
+
+    def _flush_seen(self) -> None:
+        if self._seen:
+            self._db.executemany(sql.SEE_AGENT, self._seen)
+            self._seen.clear()
 
     def drop_agent(self, agent: AgentId) -> None:
         self._db.execute(sql.DROP_AGENT, {"agent": agent})

@@ -155,6 +155,11 @@ class _Rows:
     def put_agent(self, agent: Agent) -> None:
         self.agents[agent.id] = agent
 
+    def see_agent(self, agent: AgentId, liveness: Liveness, at: float) -> None:
+        found = self.agents[agent]
+        seen = max(found.last_seen_at, at)
+        self.agents[agent] = replace(found, liveness=liveness, last_seen_at=seen)
+
     def drop_agent(self, agent: AgentId) -> None:
         self.agents.pop(agent, None)
 

@@ -135,6 +135,14 @@ PUT_AGENT: Final = compiled(
     ),
     [c.name for c in agents.c],
 )
+SEE_AGENT: Final = compiled(
+    update(agents)
+    .where(agents.c.id == bindparam("agent"))
+    .values(
+        liveness=bindparam("liveness"),
+        last_seen_at=func.max(agents.c.last_seen_at, bindparam("at")),
+    )
+)
 DROP_AGENT: Final = compiled(delete(agents).where(agents.c.id == bindparam("agent")))
 
 ADD_RECORD: Final = _insert(audit)

@@ -1,18 +1,20 @@
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from farhand.domain.agent import Liveness
 from farhand.domain.run import RunState
-from farhand.ports import Change
+from farhand.ports import Change, EditAgent, SetLiveness
 from farhand.storage.changes import carry_out
 from farhand.storage.files import OutputFiles
 from farhand.storage.known import Known
 from farhand.storage.ledger import SqlLedger
 from farhand.storage.migrations import upgrade
 from farhand.storage.sqlite import connect
-from tests.contract.storing import INLINE, add, append, join, move, run
+from tests.contract.storing import INLINE, add, agent_id, append, join, move, run
 
 
 class Books:
@@ -97,3 +99,24 @@ def test_a_change_that_meets_a_rule_of_the_database_raises(books: Books) -> None
     with pytest.raises(sqlite3.IntegrityError):
         books.write(add(1, run(1)), add(2, run(1, job=2)))
     books.db.execute("ROLLBACK")
+
+
+def test_an_agent_that_is_only_seen_is_not_read_and_written_whole(books: Books) -> None:
+    books.write(*join())
+    seen = SetLiveness(agent=agent_id(), epoch=1, liveness=Liveness.SUSPECT, at=900.0)
+    books.write(seen, replace(seen, at=800.0))
+    counted = {verb: books.count(verb) for verb in ("SELECT agents.id", "UPDATE", "INSERT")}
+
+    assert {"SELECT agents.id": 0, "UPDATE": 2, "INSERT": 0} == counted
+    assert [("suspect", 900.0)] == books.rows("SELECT liveness, last_seen_at FROM agents")
+
+
+def test_an_agent_is_looked_at_as_it_was_seen_in_the_same_transaction(books: Books) -> None:
+    books.write(*join())
+    seen = SetLiveness(agent=agent_id(), epoch=1, liveness=Liveness.SUSPECT, at=900.0)
+    edit = EditAgent(agent=agent_id(), drained=True)
+    books.write(seen, edit, replace(seen, liveness=Liveness.OFFLINE, at=950.0))
+
+    assert [("offline", 950.0, 1)] == books.rows(
+        "SELECT liveness, last_seen_at, drained FROM agents"
+    )
