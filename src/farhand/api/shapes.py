@@ -15,7 +15,8 @@ POST   /jobs?wait_s=          JobRequest → 202 JobAccepted, `Location`. `Idemp
                               visible ASCII characters, kept a day per caller) makes a repeated
                               POST the same job, answered with `Idempotency-Replayed: true`.
                               `wait_s` (0 to 300): 200 JobResult when every run came to rest in
-                              time, else 202 as without it
+                              time, else 202 as without it.
+                              `preview=true`: 200 PreviewShape (api.targets), and nothing is started
 GET    /jobs                  list of JobBrief, newest first
 GET    /jobs/{job}            Job: with the first 100 runs; the others are at /runs?job=&cursor=
                               with `runs_next` as the cursor
@@ -31,6 +32,7 @@ GET    /jobs/{job}/groups?normalise=&diff=&limit=   GroupsShape (api.groups): wh
 GET    /jobs/{job}/groups/events?…   the same live, text/event-stream: `groups` GroupsShape, where
                               `contents` has what was not told before on this connection; at the
                               end `end` EndEvent with `id: 1`; 204 for whoever has seen it
+GET    /jobs/{job}/why?agent=   WhyShape (api.targets): why an agent is in the job, or is not
 POST   /jobs/{job}/release    202 JobBrief; sends what `hold` held; may be repeated
 POST   /jobs/{job}/cancel     202 JobBrief; may be repeated
 POST   /jobs/{job}/hold       202 JobRolling; a job that is spread begins no further run;
@@ -60,6 +62,10 @@ PATCH  /schedules/{schedule}  ScheduleEdit → 200 ScheduleShape
 POST   /schedules/{schedule}/pause   200 ScheduleShape; …/resume. May be repeated
 DELETE /schedules/{schedule}  204; its jobs stay
 GET    /schedules/{schedule}/firings   list of FiringShape, newest first
+GET    /groups                list of GroupShape (api.targets), all of them; GET /groups/{group}
+PUT    /groups/{group}        GroupRequest → 200 GroupShape; DELETE: 204, 400 while others use it
+GET    /freeze                FreezeShape; PUT FreezeRequest → 200 FreezeShape: no job begins (409
+                              frozen); DELETE: 204, jobs begin again
 GET    /version               Version
 GET    /healthz, /readyz      (not below /api/v1) 200 Health; /readyz 503 while it cannot serve
 """

@@ -10,7 +10,7 @@ from farhand.client._targets import SavedGroup
 
 EXAMPLES: Final = """\
 examples:
-  farhand groups set front 'role=web & !web-[90-99]'
+  farhand groups set front 'role=web & !web-9*'
   farhand run '@front & kernel<5.10' -- uname -r
   farhand groups remove front
 """

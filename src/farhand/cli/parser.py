@@ -91,7 +91,7 @@ def connection(
         try:
             yield client
         except NotFound as exc:
-            if exc.code == "unknown-agent" and not exc.hint:
+            if exc.code == "unknown-agent" and not exc.hint and "did you mean" not in str(exc):
                 exc.hint = _near(client, exc)
             raise
 
