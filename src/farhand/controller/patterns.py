@@ -22,11 +22,12 @@ _SHOWN: Final = 200
 def check(command: Command, params: Mapping[str, str]) -> None:
     """Raise InvalidParameter for the first value that its parameter's pattern does not take.
 
-    All of a value must match, and `$` is its very end: a trailing newline is never let through.
+    All of a value must match, and `$` is its very end: a trailing newline is never let through. An
+    optional value may be empty.
     """
     for param in command.params:
         value = params.get(param.name)
-        if value is None or param.pattern is None:
+        if value is None or param.pattern is None or not (value or param.required):
             continue
         shown = param.pattern[:_SHOWN] + ("…" if len(param.pattern) > _SHOWN else "")
         pattern = _compiled(param.pattern) if len(param.pattern) <= PATTERN_CHARS else None

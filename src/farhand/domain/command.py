@@ -78,7 +78,7 @@ class Param:
             case ParamType.INT:
                 found = r"-?[0-9]{1,18}"
             case ParamType.BOOL:
-                found = "true|false"
+                found = "true|false" if self.pattern is None else self.pattern
             case ParamType.CHOICE:
                 found = "|".join(map(re.escape, self.choices))
             case ParamType.HOST:
@@ -88,6 +88,7 @@ class Param:
         return found if found[:1] == "^" and found[-1:] == "$" else f"^(?:{found})$"
 
     def _problem(self, value: str, *, patterns: bool) -> str | None:
+        own = patterns or self.pattern is None  # whoever wrote a pattern may mean 0 and 1
         match self.type:
             case ParamType.INT:
                 if re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII) is None:
@@ -97,13 +98,13 @@ class Param:
                     return f"is below {lowest}"
                 if self.maximum is not None and int(value) > self.maximum:
                     return f"is above {self.maximum}"
-            case ParamType.BOOL if value not in {"true", "false"}:
+            case ParamType.BOOL if own and value not in {"true", "false"}:
                 return "is neither true nor false"
             case ParamType.CHOICE if value not in self.choices:
                 return f"is not one of {', '.join(self.choices)}"
             case ParamType.HOST if _HOST.fullmatch(value) is None:
                 return "is not a host name or an address"
-            case ParamType.TEXT if value.startswith("-"):
+            case ParamType.TEXT | ParamType.BOOL if value.startswith("-"):
                 return "begins with a dash, as an option would"
             case ParamType.TEXT if self.pattern is None and _TEXT.fullmatch(value) is None:
                 return "has characters that are not taken"

@@ -10,8 +10,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from farhand.domain.deepflow.catalogue import OFFERS
-from farhand.domain.deepflow.messages import DataChunk, LinuxNamespace, Response
+from farhand.domain.deepflow.catalogue import OFFERS, offer
+from farhand.domain.deepflow.messages import (
+    CommandParam,
+    DataChunk,
+    LinuxNamespace,
+    Parameter,
+    ParamKind,
+    Response,
+)
 from farhand.domain.limits import DEFAULTS, MIB
 from farhand.domain.output import StreamName
 from farhand.domain.run import RunState, Why
@@ -284,6 +291,26 @@ async def test_a_call_that_its_catalogue_does_not_take_is_never_sent(tmp_path: P
                 await it.submit(STRACE, params=params)
 
         assert [] == runs(agent)
+
+
+async def test_an_agents_pattern_decides_what_its_parameter_takes_whatever_its_kind(
+    tmp_path: Path,
+) -> None:
+    flag = CommandParam(name="all", regex="^(0|1)$", kind=ParamKind.BOOLEAN)
+    plain = offer("probe", "ls $all")
+    offers = (replace(plain, command=replace(plain.command, params=(flag,))),)
+    async with estate(tmp_path) as it, it.agent(Responder(offers=offers)) as agent:
+        await it.online()
+        ident = offers[0].command.ident or ""
+        with pytest.raises(InvalidParameter):
+            await it.submit(ident, params={"all": "true"})
+        for value in ("1", ""):
+            await it.final(await it.submit(ident, params={"all": value}))
+        listed = (await it.client.get(f"/v1/agent/{NAME}/cmd")).json()["DATA"]["remote_commands"]
+
+        sent = [it.params for it in agent.ordered if it.exec_type == 2]
+        assert [(Parameter("all", "1"),), (Parameter("all", ""),)] == sent
+        assert [("^(0|1)$", 1)] == [(p["regex"], p["param_type"]) for p in listed[0]["params"]]
 
 
 async def test_a_pattern_that_cannot_be_read_refuses_its_calls_and_nothing_else(

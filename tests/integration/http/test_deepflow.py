@@ -114,6 +114,19 @@ async def test_a_farhand_agents_commands_are_called_by_their_idents() -> None:
 # --- running ------------------------------------------------------------------------------
 
 
+async def test_an_empty_value_of_an_optional_parameter_is_none_for_a_farhand_agent() -> None:
+    async with facade() as here:
+        params = (Param(name="host", type=ParamType.HOST), Param(name="all", type=ParamType.BOOL))
+        agent = here.world.agent("web-1")
+        agent.commands = (Command(ident="ping", params=params),)
+        given = [{"key": "host", "value": ""}, {"key": "all", "value": "true"}]
+        answer = await here.run(command_ident="ping", params=given)
+        sent = [it.spec.what for it in agent.orders(StartRun) if isinstance(it, StartRun)]
+
+        assert 200 == answer.status_code
+        assert [CommandCall("ping", {"all": "true"})] == sent
+
+
 async def test_a_command_is_run_byte_for_byte_as_deepflow_does() -> None:
     async with facade(succeed(b"Thu\n")) as here:
         answer = await here.send(

@@ -1,6 +1,7 @@
 """Patterns that agents send: matched in full, in linear time; unreadable ones refuse all values."""
 
 import time
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from farhand.errors import InvalidParameter
 
 def held(pattern: str | None, value: str) -> str:
     """What is said of a value; nothing when it is taken."""
-    command = Command(ident="it", params=(Param(name="p", pattern=pattern),))
+    command = Command(ident="it", params=(Param(name="p", pattern=pattern, required=True),))
     try:
         check(command, {"p": value})
     except InvalidParameter as exc:
@@ -72,6 +73,15 @@ def test_the_patterns_of_real_agents_can_be_read() -> None:
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_pattern_and_any_value_give_an_answer(pattern: str, value: str) -> None:
     assert isinstance(held(pattern, value), str)
+
+
+@pytest.mark.parametrize(("required", "taken"), [(False, True), (True, False)])
+def test_an_optional_value_may_be_empty_as_with_deepflows_agents(
+    *, required: bool, taken: bool
+) -> None:
+    command = Command(ident="x", params=(Param(name="p", pattern="[a-z]+", required=required),))
+    with nullcontext() if taken else pytest.raises(InvalidParameter):
+        check(command, {"p": ""})
 
 
 def test_what_was_not_given_is_not_matched() -> None:

@@ -47,14 +47,21 @@ class RunAsked(BaseModel):
         """What the caller calls the command."""
         return (self.cmd or self.command_ident or "")[:_LABEL_CHARS]
 
-    def values(self, command: Command) -> Mapping[str, str]:
-        """Return the parameters that *command* declares: of two values the first, as an agent."""
+    def values(self, command: Command, *, empty: bool = True) -> Mapping[str, str]:
+        """Return the parameters that *command* declares: of two values the first, as an agent.
+
+        Without *empty* those that are optional and empty are left out.
+        """
         values: dict[str, str | None] = {}
         for param in self.params or []:
             if param.key is not None:
                 values.setdefault(param.key, param.value)
-        declared = {param.name for param in command.params}
-        return {k: v for k, v in values.items() if k in declared and v is not None}
+        found = {param: values.get(param.name) for param in command.params}
+        return {
+            param.name: value
+            for param, value in found.items()
+            if value or (value is not None and (empty or param.required))
+        }
 
 
 _RUN: Final = TypeAdapter(RunAsked)

@@ -17,7 +17,6 @@ from starlette.responses import Response
 
 from farhand.controller.targets import only
 from farhand.domain.agent import Agent
-from farhand.domain.command import Command
 from farhand.domain.job import CommandCall, JobSpec, Names, NamespaceKind, NamespacesOf
 from farhand.domain.run import Run
 from farhand.errors import (
@@ -217,7 +216,8 @@ async def _ran(request: Request, reply: Reply, agent: Agent, who: Asker) -> Resp
         told = f"only super admin and admin can operate command({shown(command)})"
         raise Answered(OptStatus.NO_PERMISSIONS, told)
     try:
-        spec = _spec(asked, command, here.limits.deepflow_wait_s)
+        values = asked.values(command, empty=agent.identity.deepflow)
+        spec = _spec(asked, CommandCall(command.ident, values), here.limits.deepflow_wait_s)
         submitted = await here.tenant.jobs.submit(spec, Names((agent.id,)), by=who.name)
     except InvalidParameter as exc:
         told = f"rejected run command '{asked.label}' with invalid params: {exc}"
@@ -232,11 +232,11 @@ async def _ran(request: Request, reply: Reply, agent: Agent, who: Asker) -> Resp
     return await reply.of_run(agent, now, waited=waited, stopping=first == "stopping")
 
 
-def _spec(asked: RunAsked, command: Command, within_s: float) -> JobSpec:
+def _spec(asked: RunAsked, what: CommandCall, within_s: float) -> JobSpec:
     """Return the job: it is not begun and does not run when nobody waits for it any more."""
     entered = asked.linux_ns_pid
     return JobSpec(
-        what=CommandCall(command.ident, asked.values(command)),
+        what=what,
         namespaces_of=None if entered is None else NamespacesOf(entered, (NamespaceKind.NET,)),
         timeout_s=within_s,
         queue_ttl_s=within_s,
