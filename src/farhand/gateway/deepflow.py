@@ -373,9 +373,7 @@ class DeepFlowStream(Handler):
         interpreter, session = self._interpreter, self._session
         if interpreter is None or session is None:
             return
-        if (
-            self._held_back
-        ):  # it is silent because it is not read; the link's own PING looks after it
+        if self._held_back:  # silent because it is not read; the link's own PING looks after it
             session.receive(())
         self._guarded(lambda: self._carry_out(interpreter.tick(_now())))
 

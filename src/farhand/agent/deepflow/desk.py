@@ -193,9 +193,7 @@ class Host:
         ended = outcome.exit
         code = ended.code
         if code is None and outcome.stdout:
-            code = (
-                0  # as DeepFlow's agents tell a signal: 0 beside an error, or with no output none
-            )
+            code = 0  # as DeepFlow's agents tell a signal beside output; without any there is none
         return batches.result(
             asked.sender,
             number,
