@@ -458,15 +458,14 @@ def test_a_finished_result_outlives_the_stream_until_it_is_stored() -> None:
 
     assert b"he" == printed(machine.receive(readdressed("a small output", request), 1.0))
     machine.over()
-    assert [A] == list(machine.unstored)
+    assert 3 == machine.held
 
     effects = machine.stored(A, OUT, 2, 100)
 
     assert b"llo" == printed(effects)
     assert (Why.EXIT, 0) == ending(effects)
     machine.forget(A)
-    assert [] == list(machine.unstored)
-    assert 0 == room.used
+    assert 0 == machine.held == room.used
 
 
 def test_closing_gives_everything_up() -> None:
@@ -477,8 +476,7 @@ def test_closing_gives_everything_up() -> None:
     machine.run(order(B), 1.0)
     machine.close()
 
-    assert 0 == room.used
-    assert [] == list(machine.unstored)
+    assert 0 == machine.held == room.used
 
 
 # --- output -------------------------------------------------------------------------------

@@ -18,10 +18,6 @@ WRITTEN = [
     ),
     (texts.no_namespace(99), f"open namespace file /proc/99/ns/net failed: {NONE}"),
     (texts.not_started("nope -x"), f"command 'nope -x' {START} {NONE}"),
-    (
-        texts.kubernetes_failed("kubectl", "no config"),
-        "command 'kubectl' execute failed: kubernetes failed with no config",
-    ),
     (texts.failed("false"), "command 'false' failed"),
     (texts.unsupported(99), "unsupported execution type: 99"),
     (texts.unsupported(texts.REPLAY), "unsupported execution type: DryReplayPcap"),
@@ -43,7 +39,7 @@ MEANINGS = [
     (texts.not_started("nope"), Why.PROGRAM_NOT_FOUND, False),
     (texts.not_started("nope", texts.NO_PERMISSION), Why.NOT_EXECUTABLE, False),
     (texts.not_started("nope", "Out of memory (os error 12)"), Why.SPAWN_FAILED, False),
-    (texts.kubernetes_failed("kubectl", "no config"), Why.AGENT_FAILED, False),
+    ("command 'kubectl' execute failed: kubernetes failed with x", Why.AGENT_FAILED, False),
     (texts.SYSTEM_CALL, Why.AGENT_FAILED, False),
 ]
 

@@ -20,7 +20,7 @@ are forgotten; `close` gives all of them up.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from farhand.domain.deepflow.answer import Answer, Verdict, completes
@@ -156,11 +156,6 @@ class DeepFlowSession:
     def held(self) -> int:
         """Bytes of output that are not stored yet."""
         return sum(result.outlet.held for result in self._results.values())
-
-    @property
-    def unstored(self) -> Iterable[RunId]:
-        """Runs that have ended and are not forgotten: keep the session until there are none."""
-        return [run for run, result in self._results.items() if result.ended is not None]
 
     @property
     def due(self) -> float | None:

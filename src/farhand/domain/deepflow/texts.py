@@ -36,11 +36,6 @@ def not_started(cmdline: str, problem: str = NOT_FOUND) -> str:
     return f"command '{cmdline}' execute failed: command execution failed with {problem}"
 
 
-def kubernetes_failed(cmdline: str, problem: str) -> str:
-    """Kubernetes did not answer a built-in command."""
-    return f"command '{cmdline}' execute failed: kubernetes failed with {problem}"
-
-
 def not_run(cmdline: str, problem: str) -> str:
     """The agent had a reason of its own to run nothing."""
     return f"command '{cmdline}' execute failed: {problem}"
