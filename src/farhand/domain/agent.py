@@ -83,13 +83,18 @@ class Agent:
         return self.identity.facts
 
     def terms(self) -> Mapping[str, str]:
-        """What a selector can ask for: labels over facts, then name, id, addresses and liveness."""
+        """What a selector can ask for: labels over facts over its version and address.
+
+        Name, id, `IP-MAC`, liveness and `drained` (true or false) are nobody's to pose as.
+        """
         return {
+            "version": self.identity.software.rpartition("/")[2],
+            "ip": self.identity.ip,
             **self.facts,
             **self.labels,
             "name": self.name,
             "id": self.id,
-            "ip": self.identity.ip,
             "ip_mac": self.ip_mac,
             "liveness": self.liveness.value,
+            "drained": "true" if self.drained else "false",
         }

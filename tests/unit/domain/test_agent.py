@@ -48,5 +48,14 @@ def test_no_label_or_fact_can_pose_as_name_id_or_liveness() -> None:
     assert ("host-7", AGENT.id, "offline") == (terms["name"], terms["id"], terms["liveness"])
 
 
+def test_a_selector_can_ask_for_the_version_the_address_and_who_is_drained() -> None:
+    identity = replace(IDENTITY, software="farhand/0.3.1", ip="10.0.0.7")
+    terms = replace(AGENT, identity=identity, drained=True).terms()
+    labelled = replace(AGENT, identity=identity, given_labels={"version": "mine"}).terms()
+
+    assert ("0.3.1", "10.0.0.7", "true") == (terms["version"], terms["ip"], terms["drained"])
+    assert ("mine", "false") == (labelled["version"], labelled["drained"])
+
+
 def test_an_agent_is_offline_until_its_stream_says_otherwise() -> None:
     assert Liveness.OFFLINE is AGENT.liveness
