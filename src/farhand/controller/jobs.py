@@ -127,7 +127,6 @@ class Jobs:
             if known is not None and known[0].until > self._clock.wall():
                 return await self._before(known[1], same=known[0].digest == digest)
         spec = checked(spec, self._limits)
-        await self.fleet.check_thawed()
         picked = await self.fleet.pick(targets)
         agents = picked.agents
         check_target_count(len(agents), self._limits)
@@ -139,6 +138,7 @@ class Jobs:
         found = await refusals(self._sessions, spec, agents)
         if found.error is not None and _hopeless(found, agents):
             raise found.error
+        await self.fleet.check_thawed()  # as late as can be: catalogues may take seconds
         now = self._clock.wall()
         state = RunState.HELD if hold else RunState.QUEUED
         job = Job(

@@ -1,13 +1,15 @@
 """Whom a job is for: groups, previews, counts and the freeze, in an org of fake agents."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
+from farhand.controller import refusals
 from farhand.controller.targets import check_count, only
 from farhand.domain.agent import Agent, Identity
 from farhand.domain.ids import AgentId
-from farhand.domain.job import AllAgents, Argv, JobSpec, Names, Previewed, Targets
+from farhand.domain.job import AllAgents, Argv, CommandCall, JobSpec, Names, Previewed, Targets
 from farhand.domain.limits import DEFAULTS
 from farhand.domain.run import RunState
 from farhand.domain.selector import Selector
@@ -316,15 +318,15 @@ async def test_a_job_says_how_many_unless_its_targets_do() -> None:
         webs = Names(tuple(f"web{number}" for number in range(1, 5)))
         foreseen = await jobs.preview(SPEC, AllAgents(), by="op")
         bound = Previewed(foreseen.preview.id)
-        refusals: list[tuple[type[FarhandError], Targets, int | None]] = [
+        wrong: list[tuple[type[FarhandError], Targets, int | None]] = [
             (CountUnnamed, AllAgents(), None),
             (CountUnnamed, Selector("web*"), None),
             (CountMismatch, AllAgents(), 4),
             (CountMismatch, webs, 5),
             (CountMismatch, bound, 4),
         ]
-        for refused, targets, expect in refusals:
-            with pytest.raises(refused):
+        for error, targets, expect in wrong:
+            with pytest.raises(error):
                 await jobs.submit(SPEC, targets, by="op", expect=expect)
         asked: list[tuple[Targets, int | None]] = [
             (AllAgents(), 5),
@@ -356,6 +358,28 @@ async def test_while_it_is_frozen_nothing_begins_and_what_runs_goes_on() -> None
         assert RunState.RUNNING is (await world.run(running.runs[0])).state
         assert (await world.run(running.runs[0])).cancel_requested
         assert RunState.HELD is (await world.run(held.runs[0])).state
+
+
+async def test_a_freeze_counts_while_agents_are_asked_for_their_catalogues(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(refusals, "ASKED_S", 0.1)
+    async with World.start(agents=("a",)) as world:
+        world.agent("a").mute = True
+        spec = JobSpec(what=CommandCall("ping", {}))
+        async with asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(refused(world, spec), name="asked")
+            await settle()
+            await world.tenant.jobs.fleet.freeze("now", by="eve")
+
+        assert isinstance(asked.result(), Frozen)
+        assert [] == list((await world.store.jobs()).items)
+
+
+async def refused(world: World, spec: JobSpec) -> FarhandError:
+    with pytest.raises(FarhandError) as error:
+        await world.tenant.jobs.submit(spec, Names(("a",)), by="op")
+    return error.value
 
 
 async def test_a_freeze_is_kept_until_somebody_lifts_it() -> None:
