@@ -54,6 +54,7 @@ log = structlog.get_logger()
 CATALOGUES: Final = 256  # different ones that are remembered
 JOBS: Final = 512  # whose text is remembered for starting their runs
 NOTED_AT_ONCE: Final = 500  # agents; other commits have their turn in between
+AGENTS_READ: Final = 200  # in one page: what was read once stays with the process
 PROTOCOL: Final = 1
 STRANGER_S: Final = 86_400.0  # an agent that never confirmed its secret may still come with it
 
@@ -288,7 +289,7 @@ class Sessions:
                 await self.store.apply(stale)
 
     def _all_agents(self) -> AsyncIterator[Sequence[Agent]]:
-        return pages(lambda cursor: self.store.agents(cursor=cursor, limit=1000))
+        return pages(lambda cursor: self.store.agents(cursor=cursor, limit=AGENTS_READ))
 
     # --- work -----------------------------------------------------------------------------
 
