@@ -9,11 +9,12 @@ from typing import cast
 from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
 from farhand.api import writing
-from farhand.api.shapes import BinaryOutput, JobState, TextOutput
+from farhand.api.shapes import BinaryOutput, JobState, RolloutShape, TextOutput
 from farhand.domain.grouping import Cause, Content, Failures, Shown, View
 from farhand.domain.job import Job
 from farhand.domain.output import StreamName
 from farhand.domain.progress import Progress
+from farhand.domain.rollout import Rollout
 from farhand.domain.run import RunState, Why
 
 
@@ -99,6 +100,7 @@ class FailuresShape(TypedDict):
 class GroupsShape(TypedDict):
     """The answers of a job: *groups* and *failures*, the largest first, and how many are not shown.
 
+    *rollout* tells how far its waves are, while it is spread and not over.
     *contents* by the names that groups give them. In a stream each is told once: a name that is
     not here was told before.
     """
@@ -106,6 +108,7 @@ class GroupsShape(TypedDict):
     job: str
     state: JobState
     progress: ProgressShape
+    rollout: RolloutShape | None
     groups: list[GroupShape]
     more_groups: int
     more_runs: int
@@ -114,12 +117,13 @@ class GroupsShape(TypedDict):
     contents: dict[str, TextContent | BinaryContent]
 
 
-def groups(job: Job, progress: Progress, view: View) -> GroupsShape:
+def groups(job: Job, progress: Progress, view: View, rollout: Rollout | None) -> GroupsShape:
     """Write the answers of a job as they are in *view*."""
     return {
         "job": job.id,
         "state": writing.job_state(job),
         "progress": _progress(progress),
+        "rollout": None if rollout is None else writing.rollout(rollout),
         "groups": [_group(group) for group in view.groups],
         "more_groups": view.more_groups,
         "more_runs": view.more_runs,

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from farhand.cli import spreading
 from farhand.cli.outcome import UNREACHED, Exit, exit_code
 from farhand.cli.screen import encoded
 from farhand.cli.tables import clean
@@ -181,7 +182,8 @@ def live(view: Groups, *, width: int, height: int, colour: bool) -> list[str]:
     """Return the lines that show how it stands, each narrower than *width*."""
     paint = Paint(colour=colour)
     room = max(0, min(LIVE_GROUPS, height - 3))
-    lines = [clipped(progress_line(view.progress), width)]
+    wave = [f"wave {spreading.stand(view.rollout)}"] if view.rollout else []
+    lines = [clipped(" · ".join([progress_line(view.progress), *wave]), width)]
     shown = view.groups[:room]
     first = max((len(f"{group.count:,}") for group in shown), default=0)
     second = max((len(cause(group)) for group in shown), default=0)

@@ -94,6 +94,11 @@ def told(job: Job) -> dict[str, str]:
     return rows
 
 
+def stand(rollout: Rollout) -> str:
+    """Say `2 of 3, pausing until 12:00:05`."""
+    return place(rollout) if rollout.phase == "rolling" else f"{place(rollout)}, {_phase(rollout)}"
+
+
 def place(rollout: Rollout) -> str:
     """Say `2 of 3`."""
     return f"{rollout.wave} of {len(rollout.sizes)}"

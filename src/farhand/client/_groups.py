@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from farhand.client._calls import Answer, Call, parsed, path_of, problem_error, refusal
 from farhand.client._errors import AnswerLost, UnexpectedAnswer
 from farhand.client._resume import Patience
-from farhand.client._shapes import Json, entries, text
+from farhand.client._shapes import Json, Rollout, entries, read_rollout, text
 from farhand.client._sse import EventReader, Sent
 
 
@@ -103,6 +103,7 @@ class Groups:
     job: str
     state: str = "running"
     progress: Progress = field(default_factory=Progress)
+    rollout: Rollout | None = None
     groups: tuple[Group, ...] = ()
     more_groups: int = 0
     more_runs: int = 0
@@ -182,6 +183,7 @@ def read_groups(found: object, contents: Mapping[str, Content]) -> Groups:
     return Groups(
         job=text(raw, "job"),
         progress=Progress(**_known(entries(raw.get("progress") or {}), *numbers)),
+        rollout=read_rollout(raw.get("rollout")),
         groups=tuple(_group(group, contents) for group in raw.get("groups") or ()),
         failures=tuple(map(_failures, raw.get("failures") or ())),
         **_known(raw, "state", "more_groups", "more_runs", "more_failures"),

@@ -254,7 +254,8 @@ def read_run(found: object, key: str = "id") -> Run:
     )
 
 
-def _rollout(found: object) -> Rollout | None:
+def read_rollout(found: object) -> Rollout | None:
+    """Read how a job is spread, if it is."""
     if found is None:
         return None
     raw = entries(found)
@@ -278,7 +279,7 @@ def read_job(found: object) -> Job:
         id=text(raw, "id"),
         created_at=time(raw.get("created_at")),
         runs=tuple(read_run(run) for run in items(raw.get("runs") or [])),
-        rollout=_rollout(raw.get("rollout")),
+        rollout=read_rollout(raw.get("rollout")),
         raw=raw,
         **known(raw, "state", "by", "targets", "summary", "counts", "cancel_requested"),
     )

@@ -35,6 +35,7 @@ from farhand.domain.nodeset import fold
 from farhand.domain.normalise import Normaliser
 from farhand.domain.output import StreamName
 from farhand.domain.progress import Pace, Progress, progress
+from farhand.domain.rollout import Rollout
 from farhand.domain.run import Run, RunState
 from farhand.errors import OverShare, UnknownJob
 from farhand.ports import Bus, Clock, Hint, RunFilter, Store
@@ -60,12 +61,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """A job at one moment. When it is *over*, nothing follows."""
+    """A job at one moment. When it is *over*, nothing follows; *rollout* while it is rolling."""
 
     job: Job
     progress: Progress
     view: View
     over: bool
+    rollout: Rollout | None = None
 
 
 class Groups:
@@ -213,7 +215,9 @@ class _Desk:
         self.changed = False
         view = await self._view()
         ended = not job.open if over is None else over
-        return Sight(job=job, progress=self._progress(job), view=view, over=ended)
+        rollout = await self._store.document(Rollout, job.id) if job.rolling else None
+        done = self._progress(job)
+        return Sight(job=job, progress=done, view=view, over=ended, rollout=rollout)
 
     def _progress(self, job: Job) -> Progress:
         counts = Counter(self._states.values())

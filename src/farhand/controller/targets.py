@@ -141,7 +141,7 @@ class Fleet:
                     known.setdefault(name, []).append(agent)
         unknown = [name for name in names if not known.get(name)]
         if unknown:
-            raise _unknown(unknown, known)
+            raise _unknown(unknown, [agent.name for agent in await self.agents()])
         for name in names:
             agent = only(name, known[name])
             found[agent.id] = agent

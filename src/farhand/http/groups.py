@@ -65,7 +65,7 @@ async def get_groups(here: Here, job: str, asked: AskedHere) -> Json:
     """Tell what the runs of a job came to, equal answers once."""
     found = await _found(here, job)
     sight = await here.tenant.groups.look(found.id, asked)
-    return Json(shapes.groups(sight.job, sight.progress, sight.view))
+    return Json(shapes.groups(sight.job, sight.progress, sight.view, sight.rollout))
 
 
 @router.get(
@@ -117,5 +117,5 @@ class GroupStream(LiveStream):
 
     def _message(self, sight: Sight, told: set[str]) -> bytes:
         view = sight.view.without(told)
-        written = shapes.groups(sight.job, sight.progress, view)
+        written = shapes.groups(sight.job, sight.progress, view, sight.rollout)
         return message("groups", writing.dumped(written))

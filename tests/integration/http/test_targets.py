@@ -154,6 +154,15 @@ async def test_a_selector_with_a_mistake_starts_nothing(
         assert [] == await jobs(here)
 
 
+async def test_a_name_with_a_typo_is_told_what_it_may_have_been() -> None:
+    async with house() as here:
+        await fleet(here)
+        answer = await asked(here, {"names": ["wbe-1"]})
+
+        assert (404, "unknown-agent") == (answer.status_code, answer.json()["code"])
+        assert "did you mean web-1" in answer.json()["detail"]
+
+
 # --- saved groups -------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from farhand.cli.grouped import (
     safe,
     summary,
 )
-from farhand.client import Content, Failures, Group, Groups, Progress
+from farhand.client import Content, Failures, Group, Groups, Progress, Rollout
 
 OK = Group(
     state="succeeded",
@@ -231,3 +231,12 @@ def test_programs_get_a_line_for_each_group_and_the_end() -> None:
     ]
     assert kinds["group"]["stderr"] is None
     assert ("j", "done") == (kinds["end"]["job"], kinds["end"]["state"])
+
+
+def test_the_live_line_tells_the_wave_and_what_it_waits_for() -> None:
+    rollout = Rollout(phase="held", sizes=(1, 40), wave=1, by="admin")
+    view = Groups(job="job_1", progress=Progress(total=41, done=1), rollout=rollout)
+
+    assert ["1/41 done · wave 1 of 2, held by admin; `farhand jobs resume` goes on"] == live(
+        view, width=100, height=10, colour=False
+    )

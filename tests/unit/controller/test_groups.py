@@ -200,7 +200,7 @@ async def test_five_thousand_distinct_answers_have_a_bound() -> None:
     sight = await groups.look(job, Asked(diff=True, limit=100))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    written = dumped(shapes.groups(sight.job, sight.progress, sight.view))
+    written = dumped(shapes.groups(sight.job, sight.progress, sight.view, sight.rollout))
 
     assert (100, 4_900, 4_900) == (
         len(sight.view.groups),
