@@ -41,6 +41,7 @@ FarhandError
 │   ├── UnknownCommand
 │   ├── UnknownJob
 │   ├── UnknownRun
+│   ├── OutputPruned       what the run printed is not kept any more
 │   └── UnknownSchedule
 ├── Conflict               the world is not as the caller thinks
 │   ├── IdempotencyConflict
@@ -49,6 +50,8 @@ FarhandError
 │   ├── Frozen             somebody stopped all jobs
 │   ├── CannotCancel       the agent's protocol has no word for it
 │   ├── NotRolling         no rollout drives the job (any more)
+│   ├── StillRolling       a rollout may yet make its failed runs again
+│   ├── NothingToRerun     no run of the job is to be run again
 │   ├── ScheduleExists
 │   ├── DataDirInUse
 │   └── PortInUse
@@ -308,6 +311,12 @@ class UnknownRun(NotFound):
     code = "unknown-run"
 
 
+class OutputPruned(NotFound):
+    """What the run printed was deleted, for it was old or too much was kept; its record stays."""
+
+    code = "output-pruned"
+
+
 class UnknownSchedule(NotFound):
     """There is no such schedule; look at `farhand schedules list`."""
 
@@ -354,6 +363,18 @@ class NotRolling(Conflict):
     """The job is not in a rollout that could be held, resumed or aborted; look at it again."""
 
     code = "not-rolling"
+
+
+class StillRolling(Conflict):
+    """A rollout drives the job and may yet make its failed runs again; wait, or abort it first."""
+
+    code = "still-rolling"
+
+
+class NothingToRerun(Conflict):
+    """No run of the job is one that would be run again; look at its runs."""
+
+    code = "nothing-to-rerun"
 
 
 class ScheduleExists(Conflict):

@@ -21,6 +21,7 @@ from farhand.api.shapes import (
     JobRequest,
     NamedTargets,
     PreviewTargets,
+    RerunRequest,
     ScriptJob,
     SelectedTargets,
 )
@@ -45,6 +46,7 @@ from farhand.errors import BodyTooLarge, InvalidBody, InvalidJob, InvalidSpread
 T = TypeVar("T")
 
 JOB_BODY: Final[TypeAdapter[JobRequest]] = TypeAdapter(JobRequest)
+RERUN_BODY: Final = TypeAdapter(RerunRequest)
 AGENT_BODY: Final[TypeAdapter[AgentEdit]] = TypeAdapter(AgentEdit)
 
 _ERRORS_TOLD: Final = 20

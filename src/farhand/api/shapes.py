@@ -35,6 +35,8 @@ GET    /jobs/{job}/groups/events?…   the same live, text/event-stream: `groups
 GET    /jobs/{job}/why?agent=   WhyShape (api.targets): why an agent is in the job, or is not
 POST   /jobs/{job}/release    202 JobBrief; sends what `hold` held; may be repeated
 POST   /jobs/{job}/cancel     202 JobBrief; may be repeated
+POST   /jobs/{job}/rerun      RerunRequest → 202 JobAccepted, `Location`, of a new job; takes
+                              `Idempotency-Key`; 409 nothing-to-rerun, still-rolling
 POST   /jobs/{job}/hold       202 JobRolling; a job that is spread begins no further run;
                               …/resume goes on, …/abort begins nothing any more. May be repeated;
                               409 not-rolling when its rollout is over, or it has none
@@ -238,6 +240,18 @@ JobRequest = Annotated[
     | Annotated[CommandJob, Tag("command")],
     _one_of("argv", "script", "command"),
 ]
+
+
+class RerunRequest(Asked):
+    """Which runs of a job are made again, as a new job. `{}` asks for all of them."""
+
+    failed_only: bool | None = Field(
+        None,
+        description="Only where the last try failed, timed out, was lost, expired or was refused.",
+    )
+    skip_removed: bool | None = Field(
+        None, description="Leave out agents that were removed since, instead of refusing."
+    )
 
 
 class AgentEdit(Asked):
@@ -473,9 +487,13 @@ class SpecShape(TypedDict):
 
 
 class JobShape(JobBrief, SpecShape):
-    """A job as it was asked. *schedule* is the id of what made it, if nobody did by hand."""
+    """A job as it was asked.
+
+    *schedule* is the id of what made it, if nobody did by hand; *rerun_of* the job that it repeats.
+    """
 
     schedule: str | None
+    rerun_of: str | None
     rollout: RolloutShape | None
     runs: list[RunShape]
     runs_next: str | None

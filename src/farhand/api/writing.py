@@ -187,6 +187,7 @@ def job_whole(
         **spec(job.spec),
         "targets": job.targets,
         "schedule": job.schedule,
+        "rerun_of": job.rerun_of,
         "rollout": None if of is None else rollout(of),
         "runs": [run(one) for one in runs],
         "runs_next": cursor,

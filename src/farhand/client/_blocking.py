@@ -157,6 +157,22 @@ class Client:
         """Return a handle to a job that was submitted before. Asks nothing yet."""
         return JobHandle(self, job)
 
+    def rerun_job(
+        self,
+        job: str,
+        *,
+        failed_only: bool = False,
+        skip_removed: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Submit a job again, on the agents that it ran on; return the new job with all its runs.
+
+        With *failed_only* on those whose last run failed, timed out, was lost, expired or was
+        refused; with *skip_removed* without agents that were removed since. Raises NotFound, that
+        names such agents, and Conflict when there is nothing to run again.
+        """
+        return self.send(calls.rerun_job(job, failed_only, skip_removed, idempotency_key))
+
     def get_job(self, job: str) -> Job:
         """Return a job with its first hundred runs; raise NotFound."""
         return self.send(calls.get_job(job))

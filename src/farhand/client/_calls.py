@@ -259,6 +259,13 @@ def submit(argv: Sequence[str] | None, options: JobOptions) -> Call[Job]:
     return sending("POST", path_of("jobs"), read_job, job_body(argv, options), headers=headers)
 
 
+def rerun_job(job: str, failed_only: bool, skip_removed: bool, key: str | None) -> Call[Job]:  # noqa: FBT001
+    """Ask for a job again. With its key it may be sent again, and is still one new job."""
+    body = {"failed_only": failed_only, "skip_removed": skip_removed}
+    headers = {"Idempotency-Key": key or os.urandom(18).hex()}
+    return sending("POST", path_of("jobs", job, "rerun"), read_job, body, headers=headers)
+
+
 def get_job(job: str) -> Call[Job]:
     """Ask for one job."""
     return sending("GET", path_of("jobs", job), read_job)

@@ -83,8 +83,8 @@ class Rollout:
 class Job:
     """What somebody asked for. *counts* tells how many of its runs are in each state.
 
-    *runs* are the first hundred; `runs(job=…)` has them all. A list of jobs tells none, and no
-    *rollout*.
+    *runs* are the first hundred; `runs(job=…)` has them all. *rerun_of* is the job that it repeats.
+    A list of jobs tells no runs, no *rollout* and no *rerun_of*.
     """
 
     id: str
@@ -97,6 +97,7 @@ class Job:
     cancel_requested: bool = False
     runs: tuple[Run, ...] = ()
     rollout: Rollout | None = None
+    rerun_of: str | None = None
     raw: Json = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -282,6 +283,7 @@ def read_job(found: object) -> Job:
         rollout=read_rollout(raw.get("rollout")),
         raw=raw,
         **known(raw, "state", "by", "targets", "summary", "counts", "cancel_requested"),
+        **known(raw, "rerun_of"),
     )
 
 

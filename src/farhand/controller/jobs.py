@@ -90,6 +90,15 @@ class Scheduled:
     counted: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """An earlier job that is run again: on *picked*, which *targets* says in one line."""
+
+    of: JobId
+    picked: Picked
+    targets: str
+
+
 class Jobs:
     """The jobs of one org."""
 
@@ -113,21 +122,21 @@ class Jobs:
         scheduled: Scheduled | None = None,
         spread: Spread | None = None,
         expect: int | None = None,
+        again: Again | None = None,
     ) -> Submitted:
         """Accept a job for *targets*; the same *key* of the same caller is the same job.
 
         With *hold* its runs are held until `release`; *spread* begins them by and by.
-        *scheduled* says what made it, *expect* how many targets it must have.
+        *scheduled* says what made it, *expect* how many targets it must have, *again* which job it
+        repeats; then *targets* names the agents that were picked.
 
         Raises InvalidJob, UnknownCommand, InvalidParameter, CountMismatch, CountUnnamed, Frozen,
         IdempotencyConflict, OverShare, Overloaded, StoreUnavailable, and what `Fleet.pick` raises.
         """
-        if key is not None:  # whatever has become of the targets since
-            known = await self._store.repeat(by, key)
-            if known is not None and known[0].until > self._clock.wall():
-                return await self._before(known[1], same=known[0].digest == digest)
+        if key is not None and (known := await self.known(by, key, digest)) is not None:
+            return known  # whatever has become of the targets since
         spec = checked(spec, self._limits)
-        picked = await self.fleet.pick(targets)
+        picked = again.picked if again else await self.fleet.pick(targets)
         agents = picked.agents
         check_target_count(len(agents), self._limits)
         looked_at = isinstance(targets, Names | Previewed) or (scheduled and scheduled.counted)
@@ -144,10 +153,11 @@ class Jobs:
         job = Job(
             id=scheduled.job if scheduled else new_job(),
             spec=spec,
-            targets=targets_text(targets),
+            targets=again.targets if again else targets_text(targets),
             by=by,
             created_at=now,
             counts={state: len(agents)},
+            rerun_of=again.of if again else None,
             schedule=scheduled.schedule if scheduled else None,
         )
         runs = [self._run(job, agent, state) for agent in agents]
@@ -280,6 +290,13 @@ class Jobs:
 
     # --- what was asked before ------------------------------------------------------------
 
+    async def known(self, by: str, key: str, digest: str) -> Submitted | None:
+        """The job that this caller's key made before; raises IdempotencyConflict, UnknownJob."""
+        found = await self._store.repeat(by, key)
+        if found is None or found[0].until <= self._clock.wall():
+            return None
+        return await self._before(found[1], same=found[0].digest == digest)
+
     async def _before(self, first: JobId, *, same: bool) -> Submitted:
         """The job that this key made the first time, if that was the *same* body."""
         if not same:
@@ -385,4 +402,5 @@ def _submission(job: Job, runs: int) -> Record:
 
 def _origin(job: Job) -> dict[str, str]:
     """What made a job that nobody asked for by hand."""
-    return {} if job.schedule is None else {"schedule": job.schedule}
+    told = {"schedule": job.schedule, "rerun_of": job.rerun_of}
+    return {name: origin for name, origin in told.items() if origin is not None}

@@ -12,6 +12,7 @@ from farhand.controller.firing import Firer
 from farhand.controller.groups import Groups
 from farhand.controller.jobs import Jobs
 from farhand.controller.output import Followers
+from farhand.controller.reruns import Reruns
 from farhand.controller.schedules import Schedules
 from farhand.controller.sessions import Sessions
 from farhand.controller.sweeper import Sweeper
@@ -29,6 +30,7 @@ class Tenant:
     org: OrgId
     store: Store
     jobs: Jobs
+    reruns: Reruns
     agents: Agents
     schedules: Schedules
     followers: Followers
@@ -103,6 +105,7 @@ class Tenants:
             org=org,
             store=store,
             jobs=jobs,
+            reruns=Reruns(store, jobs),
             agents=Agents(sessions),
             schedules=Schedules(sessions, self._enrolment),
             followers=Followers(org, store, self._bus, self._limits),

@@ -5,7 +5,7 @@ Only what was asked, checked; `domain.rollout` says what it means while the job 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from farhand.domain.job import JobSpec, checked
@@ -95,6 +95,12 @@ class Spread:
     gate: Gate | None = None
     retries: int = 0
     retry_delay_s: float = 0.0
+
+    def fitted(self, total: int) -> "Spread":
+        """The same for fewer hosts: a wave of more than *total* is one of all of them."""
+        most = Share(hosts=total)
+        waves = tuple(most if wave.of(total) > total else wave for wave in self.waves)
+        return replace(self, waves=waves)
 
     def sizes(self, total: int) -> tuple[int, ...]:
         """The sizes of the waves over *total* hosts; a wave takes no more than there are left.

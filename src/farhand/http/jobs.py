@@ -21,8 +21,11 @@ from farhand.api.shapes import (
     JobResult,
     JobRolling,
     JobShape,
+    RerunRequest,
     RunResult,
 )
+from farhand.controller.jobs import Submitted
+from farhand.controller.reruns import Wish
 from farhand.domain.ids import JobId, is_id
 from farhand.domain.job import Job
 from farhand.domain.output import StreamName
@@ -37,6 +40,11 @@ from farhand.http.stream import EventStream
 from farhand.ports import RunFilter
 
 router = APIRouter(prefix=VERSION_ONE, tags=["jobs"], dependencies=[Depends(known_query)])
+
+KeyAsked = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[!-~]+$"),
+]
 
 _RUNS_SHOWN: Final = 100
 _JOBS_READ: Final = 25  # at once: each may hold a script and stdin, of which a list shows a line
@@ -71,10 +79,7 @@ async def submit_job(
         Literal["", "true", "false"] | None,
         Query(description="Only tell whom it would be for; start nothing."),
     ] = None,
-    idempotency_key: Annotated[
-        str | None,
-        Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[!-~]+$"),
-    ] = None,
+    idempotency_key: KeyAsked = None,
 ) -> Json:
     """Run something on some agents."""
     if wait_s is not None and wait_s > here.limits.wait_max_s:
@@ -108,17 +113,25 @@ async def _submit(
         spread=reading.spread(asked, here.limits),
     )
     job = submitted.job
-    headers = {"Location": f"{VERSION_ONE}/jobs/{job.id}"}
-    if submitted.repeated:
-        headers["Idempotency-Replayed"] = "true"
     if wait_s and await _settled(request, here, job.id, wait_s):
         with suppress(Overloaded):  # no room for the results; that the job is taken fits always
-            return await _result(here, await _found(here, job.id), headers)
+            return await _result(here, await _found(here, job.id), _headers(submitted))
+    return _accepted(submitted)
+
+
+def _headers(submitted: Submitted) -> dict[str, str]:
+    headers = {"Location": f"{VERSION_ONE}/jobs/{submitted.job.id}"}
+    if submitted.repeated:
+        headers["Idempotency-Replayed"] = "true"
+    return headers
+
+
+def _accepted(submitted: Submitted) -> Json:
     accepted: JobAccepted = {
-        **writing.job_brief(job),
+        **writing.job_brief(submitted.job),
         "runs": [writing.run_brief(run) for run in submitted.runs],
     }
-    return Json(accepted, 202, headers)
+    return Json(accepted, 202, _headers(submitted))
 
 
 async def _settled(request: Request, here: Caller, job: JobId, within_s: float) -> bool:
@@ -214,6 +227,24 @@ async def cancel_job(here: Here, job: str) -> Json:
     """Ask for every run of a job to be ended; asking again changes nothing."""
     found = await _found(here, job)
     return Json(writing.job_brief(await here.tenant.jobs.cancel_job(found.id, by=here.name)), 202)
+
+
+@router.post(
+    "/jobs/{job}/rerun",
+    operation_id="rerunJob",
+    status_code=202,
+    responses={202: {"model": JobAccepted, "description": "A new job is kept, and under way."}},
+)
+async def rerun_job(
+    here: Here,
+    job: str,
+    asked: Annotated[RerunRequest, Depends(body_of(reading.RERUN_BODY))],
+    idempotency_key: KeyAsked = None,
+) -> Json:
+    """Run a job again as it was, on the agents that it ran on or only where it failed."""
+    wish = Wish(failed_only=bool(asked.failed_only), skip_removed=bool(asked.skip_removed))
+    rerun = here.tenant.reruns.rerun
+    return _accepted(await rerun(JobId(job), wish, by=here.name, key=idempotency_key))
 
 
 async def _rolling(here: Caller, job: JobId, rollout: Rollout) -> Json:

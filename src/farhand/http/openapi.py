@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from starlette.routing import BaseRoute
 
 from farhand.api.groups import GroupsShape
-from farhand.api.reading import AGENT_BODY, JOB_BODY
+from farhand.api.reading import AGENT_BODY, JOB_BODY, RERUN_BODY
 from farhand.api.schedules import SCHEDULE_BODY, SCHEDULE_EDIT_BODY
 from farhand.api.shapes import EndEvent, OutputEvent, Problem, RunEvent
 from farhand.api.targets import FREEZE_BODY, GROUP_BODY
@@ -29,6 +29,7 @@ _REFS: Final = "#/components/schemas/{model}"
 
 _BODIES: Final[dict[str, TypeAdapter[Any]]] = {
     "submitJob": JOB_BODY,
+    "rerunJob": RERUN_BODY,
     "editAgent": AGENT_BODY,
     "addSchedule": SCHEDULE_BODY,
     "editSchedule": SCHEDULE_EDIT_BODY,
@@ -49,6 +50,7 @@ _TOLD: Final = {
     401: "The bearer token is missing or wrong.",
     404: "There is no such thing.",
     409: "The state of things does not allow this.",
+    410: "It was deleted for its age, or for the room it took.",
     413: "The body is too large.",
     415: "The body is not JSON.",
     416: "No byte lies in this range.",
@@ -130,7 +132,7 @@ def _add_errors(path: str, operation: _Operation) -> None:
     if operation["operationId"] in _BODIES:
         statuses += [413, 415]
     if operation["operationId"].endswith("RunOutput"):
-        statuses.append(416)
+        statuses += [410, 416]
     for status in sorted(statuses):
         schema = {"schema": {"$ref": _REFS.format(model="Problem")}}
         told = responses.setdefault(str(status), {"description": _TOLD[status], "content": {}})
