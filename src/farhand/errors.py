@@ -52,6 +52,7 @@ FarhandError
 │   ├── NotRolling         no rollout drives the job (any more)
 │   ├── StillRolling       a rollout may yet make its failed runs again
 │   ├── NothingToRerun     no run of the job is to be run again
+│   ├── AgentsRemoved      a job cannot be run again where it ran
 │   ├── ScheduleExists
 │   ├── DataDirInUse
 │   └── PortInUse
@@ -375,6 +376,12 @@ class NothingToRerun(Conflict):
     """No run of the job is one that would be run again; look at its runs."""
 
     code = "nothing-to-rerun"
+
+
+class AgentsRemoved(Conflict):
+    """Agents that the job ran on were removed since; it can be run again without them."""
+
+    code = "agents-removed"
 
 
 class ScheduleExists(Conflict):

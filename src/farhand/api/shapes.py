@@ -36,7 +36,8 @@ GET    /jobs/{job}/why?agent=   WhyShape (api.targets): why an agent is in the j
 POST   /jobs/{job}/release    202 JobBrief; sends what `hold` held; may be repeated
 POST   /jobs/{job}/cancel     202 JobBrief; may be repeated
 POST   /jobs/{job}/rerun      RerunRequest → 202 JobAccepted, `Location`, of a new job; takes
-                              `Idempotency-Key`; 409 nothing-to-rerun, still-rolling
+                              `Idempotency-Key`; 409 nothing-to-rerun,
+                              agents-removed, still-rolling
 POST   /jobs/{job}/hold       202 JobRolling; a job that is spread begins no further run;
                               …/resume goes on, …/abort begins nothing any more. May be repeated;
                               409 not-rolling when its rollout is over, or it has none

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from farhand.cli import following, spreading, tables, watching
+from farhand.cli import following, rerun, spreading, tables, watching
 from farhand.cli.outcome import Exit, what_happened
 from farhand.cli.parser import add_connection, connection
 from farhand.cli.region import Region
@@ -45,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     why.add_argument("agent", metavar="HOST")
     _action(verbs, "release", "send the runs of a job that is held")
     _action(verbs, "cancel", "end every run of it that is not over")
+    rerun.configure(_action(verbs, "rerun", "again as it was, on the same hosts; follows it"))
     _action(verbs, "hold", "begin no further run of a job that is spread")
     _action(verbs, "resume", "go on with a job that is held")
     _action(verbs, "abort", "begin nothing of a job that is spread any more; what runs goes on")
@@ -60,6 +61,8 @@ def _action(verbs: Any, name: str, said: str) -> argparse.ArgumentParser:
 
 def execute(args: argparse.Namespace) -> int:
     """List jobs, or do to one what was asked."""
+    if args.action == "rerun":
+        return rerun.execute(args)
     watched = args.action == "groups" and args.follow
     followed = args.action == "follow" or watched
     patience_s = following.PATIENCE_S if followed else PATIENCE_S
@@ -152,6 +155,7 @@ def _show(job: Job, runs: list[Run], *, as_json: bool) -> None:
             "by": job.by,
             "made": f"{tables.at(job.created_at)} ({tables.ago(job.created_at)})",
             "runs": tables.assignments(job.counts),
+            **({"again": f"repeats {job.rerun_of}"} if job.rerun_of else {}),
             **spreading.told(job),
         }
     )

@@ -42,10 +42,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how it is asked")
     how.add_argument("--preview", action="store_true", help="tell whom it is for, start nothing")
     how.add_argument("--idempotency-key", metavar="KEY", help="the same key is the same job")
+    how.add_argument("--hold", action="store_true", help="as --detach; `jobs release` sends it")
+    how.add_argument("--json", action="store_true", help="one JSON object a line")
+    add_shown(parser)
+
+
+def add_shown(parser: argparse.ArgumentParser) -> None:
+    """Add what says how a new job is followed, but for `--json`."""
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--detach", action="store_true", help="print the job's id and leave")
-    shown.add_argument("--hold", action="store_true", help="as --detach; `jobs release` sends it")
-    shown.add_argument("--json", action="store_true", help="one JSON object a line")
     shown.add_argument("--no-prefix", action="store_true", help="no host in front of lines")
     shown.add_argument(
         "--group",
@@ -117,17 +122,19 @@ def execute(args: argparse.Namespace) -> int:
             preview.show(client.preview(argv, **options), as_json=args.json)
             return Exit.OK
         job = client.submit(argv, **options)
-        if args.detach or args.hold:
-            if args.json:
-                JsonLines().submitted(job)
-            else:
-                print(job.id)
-            return Exit.OK
-        return _shown(args, client, job, region)
+        return shown(args, client, job, region, detached=args.hold)
 
 
-def _shown(args: argparse.Namespace, client: Client, job: Job, region: Region) -> int:
-    """Follow the job as it is wanted; return the exit code."""
+def shown(
+    args: argparse.Namespace, client: Client, job: Job, region: Region, *, detached: bool = False
+) -> int:
+    """Follow a new job as `add_shown`'s options say, or leave it; return the exit code."""
+    if args.detach or detached:
+        if args.json:
+            JsonLines().submitted(job)
+        else:
+            print(job.id)
+        return Exit.OK
     colour = colourful(os.environ)
     handle = JobHandle(client, job.id, job.runs)
     quiet = args.quiet or args.json

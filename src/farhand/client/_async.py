@@ -181,8 +181,8 @@ class AsyncClient:
         """Submit a job again, on the agents that it ran on; return the new job with all its runs.
 
         With *failed_only* on those whose last run failed, timed out, was lost, expired or was
-        refused; with *skip_removed* without agents that were removed since. Raises NotFound, that
-        names such agents, and Conflict when there is nothing to run again.
+        refused; with *skip_removed* without agents that were removed since. Raises NotFound, and
+        Conflict for agents that were removed, or when there is nothing to run again.
         """
         return await self.send(calls.rerun_job(job, failed_only, skip_removed, idempotency_key))
 

@@ -16,7 +16,7 @@ from farhand.domain.job import Names
 from farhand.domain.nodeset import fold
 from farhand.domain.rollout import Rollout
 from farhand.domain.run import Run, RunState
-from farhand.errors import NothingToRerun, StillRolling, UnknownAgent, UnknownJob
+from farhand.errors import AgentsRemoved, NothingToRerun, StillRolling, UnknownJob
 from farhand.ports import RunFilter, Store
 
 FAILED: Final = frozenset(
@@ -45,7 +45,7 @@ class Reruns:
         """Submit what *job* was, on exactly the agents that it ran on, in the same order.
 
         The same *key* of the same caller is the same job. Raises UnknownJob, StillRolling,
-        NothingToRerun, UnknownAgent that names those removed meanwhile, and what `Jobs.submit`
+        NothingToRerun, AgentsRemoved that names them, and what `Jobs.submit`
         raises; how many agents there are need not be named, for they are known.
         """
         digest = f"rerun {job} {wish}"
@@ -86,7 +86,7 @@ class Reruns:
         return list(found.values())
 
     async def _agents(self, job: JobId, runs: Sequence[Run], wish: Wish) -> list[Agent]:
-        """The agents of *runs* as they are now; raises UnknownAgent for those that are gone."""
+        """The agents of *runs* as they are now; raises AgentsRemoved for those that are gone."""
         if len(runs) > FEW_NAMES:
             there = {agent.id: agent for agent in await self._jobs.agents()}
         else:
@@ -94,9 +94,9 @@ class Reruns:
             there = {agent.id: agent for agent in looked if agent is not None}
         gone = [run.agent_name for run in runs if run.agent not in there]
         if gone and not wish.skip_removed:
-            told = f"{len(gone)} of its {len(runs)} agents were removed since"
-            msg = f"{job} cannot run again as it was: {told}: {_short(fold(gone))}; leave them out"
-            raise UnknownAgent(f"{msg} with skip_removed", names=gone[:_TOLD], removed=len(gone))
+            told = f"{len(gone)} of its {len(runs)} agents were removed since: {_short(fold(gone))}"
+            msg = f"{job} cannot run where it ran: {told}; --skip-removed leaves them out"
+            raise AgentsRemoved(msg, names=gone[:_TOLD], removed=len(gone))
         return [there[run.agent] for run in runs if run.agent in there]
 
 

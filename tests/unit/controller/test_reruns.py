@@ -15,11 +15,11 @@ from farhand.domain.rollout import Rollout
 from farhand.domain.run import RunState
 from farhand.domain.spread import Spread, waves
 from farhand.errors import (
+    AgentsRemoved,
     Frozen,
     IdempotencyConflict,
     NothingToRerun,
     StillRolling,
-    UnknownAgent,
     UnknownJob,
 )
 from farhand.ports import MoveRun
@@ -141,7 +141,7 @@ async def test_agents_that_were_removed_are_named_and_can_be_left_out() -> None:
         first = await world.submit(SPEC)
         for name in ("web-2", "web-3"):
             await world.tenant.agents.remove(agent_id(world, name), by="op")
-        with pytest.raises(UnknownAgent, match=r"2 of its 3 .* web-\[2-3\]") as caught:
+        with pytest.raises(AgentsRemoved, match=r"2 of its 3 .* web-\[2-3\]") as caught:
             await rerun(world, first.job.id)
         again = await rerun(world, first.job.id, Wish(skip_removed=True))
         await world.tenant.agents.remove(agent_id(world, "web-1"), by="op")
