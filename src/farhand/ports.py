@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from farhand.domain.agent import Agent, Identity, Liveness
+from farhand.domain.history import ALL_JOBS, JobFilter
 from farhand.domain.ids import AgentId, JobId, OrgId, RunId
 from farhand.domain.job import Job, NamespacesOf
 from farhand.domain.messages import FromController, Goodbye
@@ -266,6 +267,21 @@ class Prune:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PruneOutput:
+    """Delete what final runs of resting jobs printed; the jobs, the runs and their events stay.
+
+    Of jobs made before *before*; and of the oldest jobs while more than *most_bytes* are kept of
+    all runs together (None: no matter how many). At most *limit* runs that printed something, of
+    the oldest jobs first. A run that is lost keeps its output, for it may still go on.
+    Outcome: `Freed`; ask again until it frees no run.
+    """
+
+    before: float
+    most_bytes: int | None = None
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClampTimes:
     """Let nothing lie in the future of *at*, as it would after the wall clock was set back.
 
@@ -289,6 +305,7 @@ Change = (
     | RemoveAgent
     | Record
     | Prune
+    | PruneOutput
     | ClampTimes
     | AddRuns
     | EndRollout
@@ -370,6 +387,14 @@ class Pruned:
 
 
 @dataclass(frozen=True, slots=True)
+class Freed:
+    """Of how many runs the output was deleted, and how many bytes that was."""
+
+    runs: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Clamped:
     """How many agents were seen in the future, and how many runs would have waited too long."""
 
@@ -378,7 +403,19 @@ class Clamped:
 
 
 Outcome = (
-    Added | Repeated | Full | Moved | Lost | Fenced | Kept | Gap | Opened | Done | Pruned | Clamped
+    Added
+    | Repeated
+    | Full
+    | Moved
+    | Lost
+    | Fenced
+    | Kept
+    | Gap
+    | Opened
+    | Done
+    | Pruned
+    | Freed
+    | Clamped
 )
 
 
@@ -414,12 +451,19 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs a list is about; None is no condition."""
+    """Which runs a list is about; None is no condition. *since* is in, *until* is out."""
 
     job: JobId | None = None
     agent: AgentId | None = None
     states: frozenset[RunState] | None = None
     wave: int | None = None  # heeded with *job* alone
+    since: float | None = None
+    until: float | None = None
+
+    @property
+    def timed(self) -> bool:
+        """Whether it asks for a time."""
+        return self.since is not None or self.until is not None
 
 
 class Durability(StrEnum):
@@ -435,7 +479,8 @@ class StoreCounters:
 
     *failures* are transactions that were rolled back. *flushes* are of the log, of output files
     and of directories; *commit_s* was spent on the log and *flush_s* on the others. *longest_s* is
-    of one whole transaction. *moved* runs came into each state, *kept_bytes* of output were kept.
+    of one whole transaction. *moved* runs came into each state, *kept_bytes* of output were kept;
+    *stored_bytes* of output are there now.
     *queued* changes of about *queued_bytes* are on their way to the disk now, and *outside* calls
     wait until there is room for theirs.
     """
@@ -449,6 +494,7 @@ class StoreCounters:
     longest_s: float = 0.0
     moved: Mapping[RunState, int] = field(default_factory=dict)
     kept_bytes: int = 0
+    stored_bytes: int = 0
     queued: int = 0
     queued_bytes: int = 0
     outside: int = 0
@@ -478,8 +524,14 @@ class Store(Protocol):
         """What is left of the job, as `Job.open` counts it; None without such a job."""
         ...
 
-    async def jobs(self, *, cursor: str | None = None, limit: int = 100) -> Page[Job]:
-        """Newest first. Raises InvalidCursor."""
+    async def jobs(
+        self, which: JobFilter = ALL_JOBS, *, cursor: str | None = None, limit: int = 100
+    ) -> Page[Job]:
+        """Newest first. Raises InvalidCursor.
+
+        A page may hold fewer than *limit*, even none, and have a cursor all the same: it looks at
+        no more than `SCANNED` jobs.
+        """
         ...
 
     async def run(self, run: RunId) -> Run | None: ...
@@ -487,7 +539,10 @@ class Store(Protocol):
     async def runs(
         self, which: RunFilter, *, cursor: str | None = None, limit: int = 100
     ) -> Page[Run]:
-        """In the order they were made within a job; newest first when *which.job* is None."""
+        """In the order they were made within a job; newest first when *which.job* is None.
+
+        Chosen by time, a page may hold fewer than *limit*, as with `jobs`.
+        """
         ...
 
     async def standings(self, job: JobId) -> Sequence[Standing]:

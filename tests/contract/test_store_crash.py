@@ -19,12 +19,14 @@ from farhand.ports import (
     Added,
     Durability,
     Fenced,
+    Freed,
     Kept,
     Lost,
     Moved,
     Opened,
     Prune,
     Pruned,
+    PruneOutput,
     Repeat,
     Repeated,
 )
@@ -157,6 +159,7 @@ DEEDS: dict[str, Sequence[Any]] = {
     "move": [move(1, S.RUNNING, epoch=1)],
     "open": [join()[1]],
     "prune": [move(1, S.FAILED), Prune(before=1e6, at=1.0)],
+    "prune output": [move(1, S.FAILED), PruneOutput(before=1e6)],
 }
 
 
@@ -242,6 +245,31 @@ async def test_files_of_a_deleted_job_are_gone_after_the_next_start(
         assert await store.job(job_id()) is None
 
     assert ([], []) == left_behind(tmp_path)
+
+
+@pytest.mark.parametrize("moment", ["deleted, files still there", "files gone, still listed"])
+async def test_files_of_pruned_output_are_gone_after_the_next_start(
+    tmp_path: Path, moment: str
+) -> None:
+    await dead(tmp_path, moment, "prune output")
+    async with open_storage(tmp_path, inline_bytes=INLINE) as storage:
+        store = await storage.store(ORG)
+        (again,) = await store.apply([PruneOutput(before=1e6)])
+
+        assert Freed(0, 0) == again
+        assert (await the_run(store)).output_pruned
+        assert b"" == await store.output(run_id(), OUT, offset=0, limit=1000)
+
+    assert ([], []) == left_behind(tmp_path)
+
+
+async def test_output_whose_pruning_was_not_committed_is_whole(tmp_path: Path) -> None:
+    await dead(tmp_path, "output written, nothing flushed", "prune output")
+    async with open_storage(tmp_path, inline_bytes=INLINE) as storage:
+        store = await storage.store(ORG)
+
+        assert LONG[: 2 * INLINE] == await store.output(run_id(), OUT, offset=0, limit=1000)
+        assert not (await the_run(store)).output_pruned
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from farhand.domain.agent import Liveness
+from farhand.domain.history import JobFilter, JobStanding
 from farhand.domain.output import StreamEnd, StreamName
 from farhand.domain.run import RunState, Why
 from farhand.ports import (
@@ -26,6 +27,7 @@ from farhand.ports import (
     Event,
     Outcome,
     Prune,
+    PruneOutput,
     RemoveAgent,
     Repeat,
     RequestCancel,
@@ -166,6 +168,7 @@ async def everything(store: Store) -> list[object]:
     ]
     found: list[object] = [
         (await store.jobs()).items,
+        *[(await store.jobs(JobFilter(standing=standing))).items for standing in JobStanding],
         (await store.agents()).items,
         await store.agents_named("web-1"),
         await store.due(400.0),
@@ -213,6 +216,12 @@ class Machine(RuleBasedStateMachine):
     @rule(before=times, at=times)
     def prune(self, before: float, at: float) -> None:
         change = Prune(before=before, at=at, limit=1)
+
+        assert self.run(self.memory.apply(change)) == self.run(self.sql.apply(change))
+
+    @rule(before=times, most=st.none() | st.integers(0, 3 * INLINE), limit=few)
+    def prune_output(self, before: float, most: int | None, limit: int) -> None:
+        change = PruneOutput(before=before, most_bytes=most, limit=limit)
 
         assert self.run(self.memory.apply(change)) == self.run(self.sql.apply(change))
 

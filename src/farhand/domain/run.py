@@ -135,7 +135,8 @@ class Ending:
 class Run:
     """One command on one agent. Times are wall-clock seconds of the controller.
 
-    *retry_of* is the run before, on the same agent, which failed.
+    *retry_of* is the run before, on the same agent, which failed. *output_pruned*: it printed
+    something, which was deleted since.
     """
 
     id: RunId
@@ -160,6 +161,7 @@ class Run:
     streams: Mapping[StreamName, StreamEnd] = field(default_factory=dict)
     wave: int = 0  # of a job that is spread, from 1; else 0
     retry_of: RunId | None = None
+    output_pruned: bool = False
 
     def moved_to(self, state: RunState, **changes: Any) -> "Run":
         """Return the run in *state*; raise IllegalTransition where the table has no such step."""

@@ -28,6 +28,7 @@ from farhand.ports import (
     EndRollout,
     Event,
     Fenced,
+    Freed,
     Full,
     Gap,
     JoinAgent,
@@ -40,6 +41,7 @@ from farhand.ports import (
     Outcome,
     Prune,
     Pruned,
+    PruneOutput,
     Put,
     Record,
     RemoveAgent,
@@ -57,12 +59,17 @@ WAITING: Final = frozenset({RunState.HELD, RunState.QUEUED})
 
 @dataclass(slots=True)
 class Tally:
-    """The moving part of a job: runs by state, the number of its last event, a wish to cancel."""
+    """The moving part of a job: runs by state, the number of its last event, a wish to cancel.
+
+    *output_bytes* are kept of what its runs printed. *spared*: all of that which may be deleted is.
+    """
 
     counts: dict[RunState, int]
     seq: int = 0
     cancel_requested: bool = False
     rolling: bool = False
+    output_bytes: int = 0
+    spared: bool = False
 
     @property
     def open(self) -> int:
@@ -126,6 +133,10 @@ class Ledger(Protocol):
 
     def prune(self, prune: Prune) -> int: ...
 
+    def prune_output(self, prune: PruneOutput) -> tuple[int, int]:
+        """Carry out PruneOutput; return of how many runs it deleted how many bytes."""
+        ...
+
     def document_version(self, kind: type[Document], id_: str) -> int:
         """0 when there is none."""
         ...
@@ -169,6 +180,8 @@ def carry_out(change: Change, ledger: Ledger) -> Outcome:
             return Done()
         case Prune():
             return Pruned(ledger.prune(change))
+        case PruneOutput():
+            return Freed(*ledger.prune_output(change))
         case ClampTimes():
             return Clamped(*ledger.clamp(change.at))
         case AddRuns():
@@ -303,6 +316,7 @@ def _moved(run: Run, to: RunState, at: float, fields: Mapping[str, Any], ledger:
     tally = ledger.tally(run.job)
     if tally is None:
         return moved  # a run without its job cannot be; losing its event is the least harm
+    tally.spared = tally.spared and run.state is not RunState.LOST
     tally.counts[run.state] = tally.counts.get(run.state, 1) - 1
     tally.counts[to] = tally.counts.get(to, 0) + 1
     told = Event(seq=tally.seq + 1, kind="run", at=at, run_id=run.id, run=moved)
@@ -352,6 +366,7 @@ def _append(change: Append, ledger: Ledger) -> Outcome:
     ledger.keep(chunk.run, chunk.stream, stored, fresh.data)
     tally = ledger.tally(run.job)
     if tally is not None:
+        tally.output_bytes += len(fresh.data)
         event = Event(
             seq=tally.seq + 1,
             kind="output",

@@ -5,6 +5,7 @@ Holds no secret: the check tells rubbish and other lists' cursors apart, it hide
 
 from hashlib import blake2s
 
+from farhand.domain.history import ALL_JOBS, JobFilter
 from farhand.errors import InvalidCursor
 from farhand.ports import RunFilter
 
@@ -29,10 +30,16 @@ def number_of(listing: str, cursor: str) -> int:
     return int(place_of(listing, cursor))
 
 
+def listing_of_jobs(which: JobFilter) -> str:
+    """Name the list of jobs that *which* chooses."""
+    return "jobs" if which == ALL_JOBS else f"jobs\0{which}"
+
+
 def listing_of(which: RunFilter) -> str:
     """Name the list of runs that *which* chooses: a cursor of one is rubbish to another."""
     states = "" if which.states is None else f"={','.join(sorted(which.states))}"
-    return f"runs\0{which.job or ''}\0{which.agent or ''}\0{states}\0{which.wave}"
+    times = f"\0{which.since}\0{which.until}" if which.timed else ""
+    return f"runs\0{which.job or ''}\0{which.agent or ''}\0{states}\0{which.wave}{times}"
 
 
 def _check(listing: str, place: str) -> str:

@@ -42,6 +42,7 @@ class Known:
     jobs: dict[JobId, JobRow] = field(default_factory=dict)
     epochs: dict[AgentId, int | None] = field(default_factory=dict)
     ending: set[RunId | JobId] = field(default_factory=set)
+    stored_bytes: int | None = None  # of all output, once somebody asked
 
     def forget(self) -> None:
         """Know nothing any more."""
@@ -49,6 +50,7 @@ class Known:
         self.jobs.clear()
         self.epochs.clear()
         self.ending.clear()
+        self.stored_bytes = None
 
     def trim(self) -> None:
         """Between two transactions: let go of what is at its end, and of the oldest above a bound.

@@ -17,6 +17,7 @@ from farhand.ports import (
     MoveRun,
     OpenSession,
     Prune,
+    PruneOutput,
     RemoveAgent,
     RequestCancel,
 )
@@ -54,7 +55,7 @@ class Sorter(Generic[W]):
 
     A chunk is held when its lane is full, and with it all that is asked of its run later. A
     change of the run's agent or job that meets it waits too, and then everything behind waits:
-    that is rare, and soon over. Only Prune never waits, for it is about what rests.
+    that is rare, and soon over. Only what prunes never waits, for it is about what rests.
 
     *inline_bytes* of a stream are rows; a chunk that ends behind them needs a file. *owners_of*
     tells the agent and the job of a run.
@@ -83,7 +84,7 @@ class Sorter(Generic[W]):
 
     def _waits(self, change: Change) -> bool:
         match change:
-            case Prune():
+            case Prune() | PruneOutput():
                 return False
             case _ if self._all_wait:
                 return True

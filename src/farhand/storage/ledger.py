@@ -5,7 +5,7 @@ Begins and ends no transaction. After a rollback a ledger is thrown away.
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,7 +15,7 @@ from farhand.domain.job import Job
 from farhand.domain.output import StreamName
 from farhand.domain.rollout import Rollout
 from farhand.domain.run import Run, RunState
-from farhand.ports import Document, Event, Prune, Record, Repeat
+from farhand.ports import Document, Event, Prune, PruneOutput, Record, Repeat
 from farhand.storage import statements as sql
 from farhand.storage.changes import OPEN, Tally
 from farhand.storage.documents import body_of
@@ -27,6 +27,7 @@ from farhand.storage.rows import (
     Values,
     agent_of,
     agent_values,
+    counts_of,
     event_values,
     job_values,
     queue_ttl_of,
@@ -38,6 +39,7 @@ from farhand.storage.rows import (
 )
 
 _PRUNED_RUNS: Final = 5_000  # of all the jobs of one Prune, when it is more than one job
+_JOBS: Final = 100  # read at once when output is pruned
 
 
 @dataclass(slots=True)
@@ -230,6 +232,8 @@ class SqlLedger:
             self._files.write(run, stream, offset + len(inline) - self._inline_bytes, rest)
         row.kept[stream] = offset + len(data)
         self.kept_bytes += len(data)
+        if self._known.stored_bytes is not None:
+            self._known.stored_bytes += len(data)
         self._moved_runs[run] = row
 
     # --- agents
@@ -298,7 +302,7 @@ class SqlLedger:
         ).fetchall()
         jobs = runs = 0
         for n, counts in old:
-            runs += sum(tally_of((n, counts, 0, False, False)).counts.values())
+            runs += sum(counts_of(counts).values())
             if jobs and runs > _PRUNED_RUNS:
                 break  # the next Prune takes it
             self._doom_files(n)
@@ -309,6 +313,48 @@ class SqlLedger:
         self._db.execute(sql.FORGET_AUDIT, {"before": prune.audit_before})
         self._known.forget()
         return jobs
+
+    def stored_bytes(self) -> int:
+        """How many bytes of output are kept of all runs together."""
+        if self._known.stored_bytes is None:
+            self.flush()
+            ((self._known.stored_bytes,),) = self._db.execute(sql.STORED_BYTES).fetchall()
+        return self._known.stored_bytes
+
+    def prune_output(self, prune: PruneOutput) -> tuple[int, int]:
+        self.flush()
+        stored = self.stored_bytes()
+        excess = 0 if prune.most_bytes is None else stored - prune.most_bytes
+        runs = size = 0
+        for n, made in self._jobs_with_output():
+            old, room = made < prune.before, prune.limit - runs
+            if room == 0 or not (old or size < excess):
+                break
+            found = self._db.execute(sql.RUNS_WITH_OUTPUT, {"job_n": n, "limit": room}).fetchall()
+            taken = found if old else _enough(found, excess - size)
+            freed = self._delete_output(taken)
+            values = {"owner": n, "freed": freed, "all": len(taken) == len(found) < room}
+            self._db.execute(sql.LESS_OUTPUT, values)
+            runs, size = runs + len(taken), size + freed
+        self._known.forget()
+        self._known.stored_bytes = stored - size
+        return runs, size
+
+    def _jobs_with_output(self) -> Iterator[tuple[int, float]]:
+        """The number and the time of each resting job that may have output to delete, oldest first.
+
+        Each must be spared, or without output, before the last of a bite is left behind.
+        """
+        while rows := self._db.execute(sql.JOBS_WITH_OUTPUT, {"limit": _JOBS}).fetchall():
+            yield from rows
+
+    def _delete_output(self, rows: Sequence[Row]) -> int:
+        """Delete the output of some runs; return how many bytes it was."""
+        numbers = [{"run": n} for n, _, _, _ in rows]
+        self._db.executemany(sql.DELETE_OUTPUT, numbers)
+        self._db.executemany(sql.NO_OUTPUT, numbers)
+        self._doom(run for _, run, *kept in rows if max(kept) > self._inline_bytes)
+        return sum(stdout + stderr for _, _, stdout, stderr in rows)
 
     def clamp(self, at: float) -> tuple[int, int]:
         self.flush()
@@ -323,9 +369,22 @@ class SqlLedger:
 
     def _doom_files(self, job_n: int) -> None:
         values = {"job_n": job_n, "inline_bytes": self._inline_bytes}
-        found = [run for (run,) in self._db.execute(sql.LARGE_RUNS_OF_JOB, values).fetchall()]
+        self._doom(run for (run,) in self._db.execute(sql.LARGE_RUNS_OF_JOB, values).fetchall())
+
+    def _doom(self, runs: Iterable[str]) -> None:
+        """Have the files of these runs deleted behind the commit."""
+        found = list(runs)
         self._db.executemany(sql.ADD_DOOMED, [{"run_id": run} for run in found])
         self.doomed.extend(found)
+
+
+def _enough(rows: Sequence[Row], wanted: int) -> Sequence[Row]:
+    """As many rows of RUNS_WITH_OUTPUT, from the first on, as free *wanted* bytes."""
+    for place, (_, _, stdout, stderr) in enumerate(rows):
+        if wanted <= 0:
+            return rows[:place]
+        wanted -= stdout + stderr
+    return rows
 
 
 def _run_row(row: Row) -> RunRow:

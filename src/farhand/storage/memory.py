@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TypeVar
 
 from farhand.domain.agent import Agent, Liveness
+from farhand.domain.history import ALL_JOBS, SCANNED, JobFilter, before_all, outline_of, within
 from farhand.domain.ids import AgentId, JobId, OrgId, RunId
 from farhand.domain.job import Job
 from farhand.domain.output import StreamName
@@ -23,12 +24,13 @@ from farhand.ports import (
     Outcome,
     Page,
     Prune,
+    PruneOutput,
     Record,
     Repeat,
     RunFilter,
 )
 from farhand.storage.changes import OPEN, Tally, carry_out
-from farhand.storage.cursors import cursor_of, listing_of, number_of, place_of
+from farhand.storage.cursors import cursor_of, listing_of, listing_of_jobs, number_of, place_of
 from farhand.storage.documents import body_of, document_of
 
 T = TypeVar("T")
@@ -40,6 +42,14 @@ class _RunRow:
     run: Run
     output: dict[StreamName, bytearray] = field(default_factory=dict)
 
+    @property
+    def kept(self) -> int:
+        return sum(map(len, self.output.values()))
+
+    @property
+    def prunable(self) -> bool:
+        return self.run.state.final and self.kept > 0
+
 
 @dataclass(slots=True)
 class _JobRow:
@@ -48,6 +58,10 @@ class _JobRow:
     tally: Tally
     runs: list[RunId]
     events: list[Event] = field(default_factory=list)
+
+    @property
+    def prunable(self) -> bool:
+        return self.tally.left == 0 and self.tally.output_bytes > 0
 
     def told(self) -> Job:
         counts = {state: n for state, n in self.tally.counts.items() if n}
@@ -186,6 +200,22 @@ class _Rows:
         self.records = [record for record in self.records if record.at >= prune.audit_before]
         return len(old)
 
+    def prune_output(self, prune: PruneOutput) -> tuple[int, int]:
+        stored = sum(row.tally.output_bytes for row in self.jobs.values())
+        excess = 0 if prune.most_bytes is None else stored - prune.most_bytes
+        runs = size = 0
+        resting = (row for row in self.jobs.values() if row.prunable)
+        for job in sorted(resting, key=lambda row: (row.job.created_at, row.number)):
+            for row in [self.runs[id_] for id_ in job.runs if self.runs[id_].prunable]:
+                old = job.job.created_at < prune.before
+                if runs == prune.limit or not (old or size < excess):
+                    return runs, size
+                job.tally.output_bytes -= row.kept
+                runs, size = runs + 1, size + row.kept
+                row.output.clear()
+                row.run = replace(row.run, output_pruned=True)
+        return runs, size
+
     def document_version(self, kind: type[Document], id_: str) -> int:
         row = self.documents.get((kind.KIND, id_))
         return row.version if row else 0
@@ -210,6 +240,11 @@ class _Rows:
                     late += 1
         return len(ahead), late
 
+    def on(self, job: JobId, agent: AgentId | None) -> bool:
+        """Whether *agent*, if it is one, has a run of *job*."""
+        runs = (self.runs[id_].run for id_ in self.jobs[job].runs)
+        return agent is None or any(run.agent == agent for run in runs)
+
     def every_run(self) -> Iterator[Run]:
         return (row.run for row in self.runs.values())
 
@@ -228,6 +263,7 @@ class _Rows:
             if which.agent in {None, row.run.agent}
             and (which.job is None or which.wave in {None, row.run.wave})
             and (which.states is None or row.run.state in which.states)
+            and within(row.run.created_at, which.since, which.until)
         )
 
 
@@ -260,11 +296,30 @@ class MemoryStore:
         row = self._rows.jobs.get(job)
         return row.tally.left if row else None
 
-    async def jobs(self, *, cursor: str | None = None, limit: int = 100) -> Page[Job]:
-        before = number_of("jobs", cursor) if cursor is not None else self._rows.made + 1
+    async def jobs(
+        self, which: JobFilter = ALL_JOBS, *, cursor: str | None = None, limit: int = 100
+    ) -> Page[Job]:
+        listing = listing_of_jobs(which)
+        before = number_of(listing, cursor) if cursor is not None else self._rows.made + 1
         newest = reversed(self._rows.jobs.values())
         rows = ((row.number, row.told()) for row in newest if row.number < before)
-        return _page("jobs", rows, limit)
+        if which == ALL_JOBS:
+            return _page(listing, rows, limit)
+        return self._search(listing, rows, which, limit)
+
+    def _search(
+        self, listing: str, rows: Iterator[tuple[int, Job]], which: JobFilter, limit: int
+    ) -> Page[Job]:
+        found: list[Job] = []
+        for looked, (number, job) in enumerate(rows, start=1):
+            if before_all(job.created_at, which.since):
+                break
+            if which.takes(outline_of(job)) and self._rows.on(job.id, which.agent):
+                found.append(job)
+            if len(found) == limit or looked == SCANNED:
+                more = next(rows, None) is not None
+                return Page(found, cursor_of(listing, str(number)) if more else None)
+        return Page(found)
 
     async def run(self, run: RunId) -> Run | None:
         return self._rows.run(run)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from farhand.domain.agent import Agent, Identity, Liveness
+from farhand.domain.history import SEARCHED_CHARS, Outline
 from farhand.domain.ids import AgentId, JobId, RunId
 from farhand.domain.job import (
     Argv,
@@ -42,6 +43,7 @@ RUN_COLUMNS: Final = (
     *("id", "job_id", "agent_id", "agent_name", "state", "why", "message", "exit_code"),
     *("signal", "pid", "cancel_requested", "created_at", "queue_until", "timeout_s"),
     *("sent_at", "started_at", "ended_at", "duration_s", "usage", "streams", "wave", "retry_of"),
+    "output_pruned",
 )
 
 
@@ -70,6 +72,7 @@ def run_values(run: Run) -> Values:
         "streams": _dumps(_streams_told(run.streams)) if run.streams else None,
         "wave": run.wave,
         "retry_of": run.retry_of,
+        "output_pruned": run.output_pruned,
     }
 
 
@@ -99,6 +102,7 @@ def run_of(row: Row) -> Run:
         streams={} if streams is None else _streams_of(json.loads(streams)),
         wave=row[20] or 0,  # an event of an older version does not tell it
         retry_of=row[21],
+        output_pruned=bool(row[22]),
     )
 
 
@@ -130,7 +134,8 @@ def _streams_of(told: Mapping[str, Mapping[str, Any]]) -> dict[StreamName, Strea
 
 def run_text(run: Run) -> str:
     """The run as it is now, for an event."""
-    return _dumps({name: value for name, value in run_values(run).items() if value is not None})
+    told = run_values(run).items()
+    return _dumps({name: value for name, value in told if value is not None and value is not False})
 
 
 def _run_of_text(text: str) -> Run:
@@ -179,8 +184,12 @@ JOB_COLUMNS: Final = (
     *("id", "spec", "stdin", "targets", "caller", "created_at", "cancel_requested", "counts"),
     *("rolling", "rerun_of", "schedule"),
 )
-TALLY_COLUMNS: Final = ("n", "counts", "last_seq", "cancel_requested", "rolling")
-SEARCHED_CHARS: Final = 4096  # of a command
+TALLY_COLUMNS: Final = (
+    *("n", "counts", "last_seq", "cancel_requested", "rolling", "output_bytes", "spared"),
+)
+OUTLINE_COLUMNS: Final = (
+    *("caller", "targets", "what", "created_at", "open_runs", "counts", "schedule", "rerun_of"),
+)
 
 
 def job_values(job: Job, tally: Tally) -> Values:
@@ -207,6 +216,8 @@ def tally_values(tally: Tally) -> Values:
         "open_runs": tally.left,
         "last_seq": tally.seq,
         "rolling": tally.rolling,
+        "output_bytes": tally.output_bytes,
+        "spared": tally.spared,
     }
 
 
@@ -219,7 +230,7 @@ def job_of(row: Row) -> Job:
         by=row[4],
         created_at=row[5],
         cancel_requested=bool(row[6]),
-        counts=_counts_of(row[7]),
+        counts=counts_of(row[7]),
         rolling=bool(row[8]),
         rerun_of=row[9],
         schedule=row[10],
@@ -229,7 +240,26 @@ def job_of(row: Row) -> Job:
 def tally_of(row: Row) -> Tally:
     """A job's tally from the values of TALLY_COLUMNS."""
     return Tally(
-        _counts_of(row[1]), seq=row[2], cancel_requested=bool(row[3]), rolling=bool(row[4])
+        counts_of(row[1]),
+        seq=row[2],
+        cancel_requested=bool(row[3]),
+        rolling=bool(row[4]),
+        output_bytes=row[5],
+        spared=bool(row[6]),
+    )
+
+
+def outline_of_row(row: Row) -> Outline:
+    """What a job is found by, from the values of OUTLINE_COLUMNS."""
+    return Outline(
+        by=row[0],
+        targets=row[1],
+        what=row[2] or "",
+        created_at=row[3],
+        open=row[4],
+        counts=counts_of(row[5]),
+        schedule=row[6],
+        rerun_of=row[7],
     )
 
 
@@ -238,7 +268,8 @@ def queue_ttl_of(spec: str) -> float:
     return float(json.loads(spec).get("queue_ttl_s", DEFAULTS.queue_ttl_s))
 
 
-def _counts_of(text: str) -> dict[RunState, int]:
+def counts_of(text: str) -> dict[RunState, int]:
+    """How many runs are in each state, from the column `counts`."""
     return {RunState(state): n for state, n in json.loads(text).items()}
 
 

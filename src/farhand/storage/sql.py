@@ -9,12 +9,11 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from heapq import merge
-from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
 from farhand.domain.agent import Agent
+from farhand.domain.history import ALL_JOBS, SCANNED, JobFilter
 from farhand.domain.ids import AgentId, JobId, OrgId, RunId
 from farhand.domain.job import Job
 from farhand.domain.output import StreamName
@@ -34,7 +33,13 @@ from farhand.ports import (
     StoreCounters,
 )
 from farhand.storage import statements as sql
-from farhand.storage.cursors import cursor_of, listing_of, number_of, place_of
+from farhand.storage.cursors import (
+    cursor_of,
+    listing_of,
+    listing_of_jobs,
+    number_of,
+    place_of,
+)
 from farhand.storage.disk import Disk, sync_directory
 from farhand.storage.documents import document_of
 from farhand.storage.door import Door
@@ -42,6 +47,7 @@ from farhand.storage.files import OutputFiles
 from farhand.storage.migrations import upgrade
 from farhand.storage.readers import Readers
 from farhand.storage.rows import Row, Values, agent_of, event_of, job_of, record_of, run_of
+from farhand.storage.search import Found, newest_in_states, search_jobs, timed
 from farhand.storage.sqlite import connect, explained
 from farhand.storage.writer import Call, Writer
 
@@ -129,9 +135,15 @@ class SqlStore:
     async def waiting(self, job: JobId) -> int | None:
         return await self._one(sql.WAITING, {"job": job}, lambda row: int(row[0]))
 
-    async def jobs(self, *, cursor: str | None = None, limit: int = 100) -> Page[Job]:
-        place = _LAST if cursor is None else number_of("jobs", cursor)
-        return await self._page("jobs", sql.JOBS, {"place": place, "limit": limit}, job_of)
+    async def jobs(
+        self, which: JobFilter = ALL_JOBS, *, cursor: str | None = None, limit: int = 100
+    ) -> Page[Job]:
+        listing = listing_of_jobs(which)
+        place = _LAST if cursor is None else number_of(listing, cursor)
+        if which == ALL_JOBS:
+            return await self._page(listing, sql.JOBS, {"place": place, "limit": limit}, job_of)
+        found = await self._readers.run(lambda db: search_jobs(db, which, place, limit))
+        return _page_behind(listing, found)
 
     async def run(self, run: RunId) -> Run | None:
         return await self._one(sql.RUN, {"run": run}, run_of)
@@ -142,16 +154,11 @@ class SqlStore:
         listing = listing_of(which)
         first = _LAST if which.job is None else _FIRST
         place = first if cursor is None else number_of(listing, cursor)
-        values: Values = {"place": place, "agent": which.agent, "limit": limit}
-        if which.job is not None:
-            states = None if which.states is None else json.dumps(sorted(which.states))
-            values |= {"job": which.job, "states": states, "wave": which.wave}
-            return await self._page(listing, sql.RUNS_OF_JOB, values, run_of)
-        if which.agent is None and which.states is None:
-            return await self._page(listing, sql.RUNS, values, run_of)
-        states_wanted = frozenset(RunState) if which.states is None else which.states
-        wanted = {**values, "limit": limit + 1}
-        found = await self._readers.run(lambda db: _newest_in_states(db, wanted, states_wanted))
+        rows = (SCANNED if which.timed else limit) + 1
+        values: Values = {"place": place, "agent": which.agent, "limit": rows}
+        found = await self._readers.run(lambda db: _runs(db, which, values))
+        if which.timed:
+            return _page_behind(listing, timed(found, which, limit))
         return _page_of(listing, found, limit)
 
     async def standings(self, job: JobId) -> Sequence[Standing]:
@@ -234,21 +241,27 @@ def _page_of(listing: str, found: Sequence[tuple[T, object]], limit: int) -> Pag
     return Page([item for item, _ in found[:limit]], behind)
 
 
-def _newest_in_states(
-    db: sqlite3.Connection, values: Values, states: frozenset[RunState]
-) -> list[tuple[Run, int]]:
-    """Runs of one agent or of all, newest first: one look into the index for each state."""
-    statement = sql.RUNS_IN_STATE if values["agent"] is None else sql.RUNS_OF_AGENT_IN_STATE
+def _page_behind(listing: str, found: Found[T]) -> Page[T]:
+    items, behind = found
+    return Page(items, None if behind is None else cursor_of(listing, str(behind)))
+
+
+def _runs(db: sqlite3.Connection, which: RunFilter, values: Values) -> list[tuple[Run, int]]:
+    """Runs of a list, each with its place."""
+    if which.job is not None:
+        states = None if which.states is None else json.dumps(sorted(which.states))
+        values = {**values, "job": which.job, "states": states, "wave": which.wave}
+        return [(run_of(row), row[-1]) for row in db.execute(sql.RUNS_OF_JOB, values).fetchall()]
+    if which.agent is None and which.states is None:
+        return [(run_of(row), row[-1]) for row in db.execute(sql.RUNS, values).fetchall()]
+    statement = sql.RUNS_IN_STATE if which.agent is None else sql.RUNS_OF_AGENT_IN_STATE
+    states_wanted = frozenset(RunState) if which.states is None else which.states
     db.execute("BEGIN")  # a run that moves meanwhile is seen once
     try:
-        found = [
-            db.execute(statement, {**values, "state": state.value}).fetchall()
-            for state in sorted(states)
-        ]
+        rows = list(newest_in_states(db, statement, values, states_wanted))
     finally:
         db.execute("COMMIT")
-    newest = merge(*found, key=lambda row: int(row[-1]), reverse=True)
-    return [(run_of(row), row[-1]) for row in islice(newest, values["limit"])]
+    return [(run_of(row), row[-1]) for row in rows]
 
 
 async def open_sql_store(

@@ -23,11 +23,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 
-from farhand.storage.changes import OPEN
+from farhand.storage.changes import FINAL, OPEN
 from farhand.storage.rows import (
     AGENT_COLUMNS,
     EVENT_COLUMNS,
     JOB_COLUMNS,
+    OUTLINE_COLUMNS,
     RECORD_COLUMNS,
     RUN_COLUMNS,
     TALLY_COLUMNS,
@@ -75,7 +76,10 @@ TALLY: Final = compiled(
 )
 SET_TALLY: Final = compiled(
     update(jobs).where(jobs.c.n == bindparam("job_n")),
-    ["cancel_requested", "counts", "open_runs", "last_seq", "rolling"],
+    [
+        *("cancel_requested", "counts", "open_runs", "last_seq", "rolling"),
+        *("output_bytes", "spared"),
+    ],
 )
 ADD_JOB: Final = compiled(
     insert(jobs).returning(jobs.c.n), [c.name for c in jobs.c if c.name != "n"]
@@ -206,6 +210,44 @@ ADD_DOOMED: Final = compiled(insert(doomed).prefix_with("OR IGNORE"), ["run_id"]
 ALL_DOOMED: Final = compiled(select(doomed.c.run_id))
 FORGET_DOOMED: Final = compiled(delete(doomed).where(doomed.c.run_id == bindparam("run")))
 DELETE_JOB: Final = compiled(delete(jobs).where(jobs.c.n == bindparam("job_n")))
+_STORED: ColumnElement[bool] = _literal(
+    "open_runs = 0 AND output_bytes > 0"
+)  # as its index says it
+STORED_BYTES: Final = (  # Core cannot name an index, and SQLite takes one that lacks the number
+    "SELECT coalesce((SELECT sum(output_bytes) FROM jobs INDEXED BY ix_jobs_output"
+    " WHERE open_runs = 0 AND output_bytes > 0), 0)"
+    " + coalesce((SELECT sum(output_bytes) FROM jobs INDEXED BY ix_jobs_open"
+    " WHERE open_runs > 0), 0)"
+)
+JOBS_WITH_OUTPUT: Final = compiled(
+    select(jobs.c.n, jobs.c.created_at)
+    .where(_STORED, _literal("spared") == _literal("0"))
+    .order_by(jobs.c.created_at, jobs.c.n)
+    .limit(_limit)
+    .offset(_NONE)
+)
+RUNS_WITH_OUTPUT: Final = compiled(
+    select(runs.c.n, runs.c.id, runs.c.stdout_kept, runs.c.stderr_kept)
+    .where(
+        runs.c.job_n == bindparam("job_n"),
+        runs.c.state.in_([_literal(f"'{state}'") for state in sorted(FINAL)]),
+        or_(_literal("stdout_kept > 0"), _literal("stderr_kept > 0")),
+    )
+    .order_by(runs.c.n)
+    .limit(_limit)
+    .offset(_NONE)
+)
+DELETE_OUTPUT: Final = compiled(delete(output).where(output.c.run_n == bindparam("run")))
+NO_OUTPUT: Final = compiled(
+    update(runs)
+    .where(runs.c.n == bindparam("run"))
+    .values(output_pruned=_literal("1"), stdout_kept=_literal("0"), stderr_kept=_literal("0"))
+)
+LESS_OUTPUT: Final = compiled(
+    update(jobs)
+    .where(jobs.c.n == bindparam("owner"))
+    .values(output_bytes=jobs.c.output_bytes - bindparam("freed"), spared=bindparam("all"))
+)
 FORGET_REPEATS: Final = compiled(delete(repeats).where(repeats.c.until < bindparam("at")))
 FORGET_AUDIT: Final = compiled(delete(audit).where(audit.c.at < bindparam("before")))
 
@@ -222,6 +264,36 @@ JOBS: Final = compiled(
     .order_by(jobs.c.n.desc())
     .limit(_limit)
     .offset(_NONE)
+)
+_OUTLINE = select(jobs.c.n, func.length(jobs.c.stdin), *_columns(jobs, *OUTLINE_COLUMNS))
+OUTLINES: Final = compiled(
+    _OUTLINE.where(jobs.c.n < _behind).order_by(jobs.c.n.desc()).limit(_limit).offset(_NONE)
+)
+OUTLINES_OF_SCHEDULE: Final = compiled(
+    _OUTLINE.where(
+        _literal("schedule IS NOT NULL"),
+        jobs.c.schedule == bindparam("schedule"),
+        jobs.c.n < _behind,
+    )
+    .order_by(jobs.c.n.desc())
+    .limit(_limit)
+    .offset(_NONE)
+)
+FIRST_RUNS_IN_STATE: Final = compiled(  # each of another job: only retries come again
+    select(runs.c.job_n, runs.c.n)
+    .where(
+        runs.c.agent_id == bindparam("agent"),
+        runs.c.state == bindparam("state"),
+        runs.c.n < _behind,
+        runs.c.retry_of.is_(None),
+    )
+    .order_by(runs.c.n.desc())
+    .limit(_limit)
+    .offset(_NONE)
+)
+OUTLINE: Final = compiled(_OUTLINE.where(jobs.c.n == bindparam("n")))
+JOB_NUMBERED: Final = compiled(
+    select(*_columns(jobs, *JOB_COLUMNS)).where(jobs.c.n == bindparam("n"))
 )
 RUN: Final = compiled(_RUN.where(runs.c.id == bindparam("run")))
 

@@ -73,8 +73,16 @@ jobs = Table(
     Column("rerun_of", Text),
     Column("schedule", Text),
     Column("what", Text),
+    Column("output_bytes", BigInteger, nullable=False, server_default="0"),  # kept of its runs
+    Column("spared", Boolean, nullable=False, server_default="0"),
     Index("ix_jobs_schedule", "schedule", "n", sqlite_where=literal_column("schedule IS NOT NULL")),
     Index("ix_jobs_resting", "created_at", sqlite_where=literal_column("open_runs") == 0),
+    Index("ix_jobs_open", "n", sqlite_where=literal_column("open_runs > 0")),
+    Index(
+        "ix_jobs_output",
+        *("spared", "created_at", "n", "output_bytes", "open_runs"),
+        sqlite_where=literal_column("open_runs = 0 AND output_bytes > 0"),
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -107,6 +115,7 @@ runs = Table(
     Column("stderr_kept", BigInteger, nullable=False, server_default="0"),
     Column("wave", Integer, nullable=False, server_default="0"),
     Column("retry_of", Text),
+    Column("output_pruned", Boolean, nullable=False, server_default="0"),
     Index("ix_runs_job", "job_n", "n"),
     Index("ix_runs_agent", "agent_id", "state", "n"),
     Index("ix_runs_state", "state", "n"),

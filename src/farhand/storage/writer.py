@@ -85,6 +85,10 @@ class Writer:
         self._db.close()
 
     def _serve(self) -> None:
+        with suppress(sqlite3.Error):  # then it is counted by the first who asks
+            ((stored,),) = self._db.execute(sql.STORED_BYTES).fetchall()
+            self._known.stored_bytes = stored
+            self.counters = replace(self.counters, stored_bytes=stored)
         waiting: list[_Place] = []
         while waiting or not self._closing:
             self._take(waiting)
@@ -158,7 +162,7 @@ class Writer:
     def _count(
         self, changes: int, ledger: SqlLedger, flush_s: float, commit_s: float, whole_s: float
     ) -> None:
-        before, disk = self.counters, self._files.disk
+        before, disk, stored = self.counters, self._files.disk, self._known.stored_bytes
         commits = before.commits + 1
         logs = commits if disk.durability is Durability.DISK else 0  # one flush for each commit
         self.counters = replace(
@@ -171,6 +175,7 @@ class Writer:
             longest_s=max(before.longest_s, whole_s),
             moved=Counter(before.moved) + ledger.moved if ledger.moved else before.moved,
             kept_bytes=before.kept_bytes + ledger.kept_bytes,
+            stored_bytes=before.stored_bytes if stored is None else stored,
         )
 
     def _delete_files(self, runs: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ ALL = {
 }
 
 # Statements that may look at every row: there are few rows, or all are wanted.
-SCANS = {"META", "ALL_DOOMED", "FORGET_REPEATS", "CLAMP_AGENTS"}
+SCANS = {"META", "ALL_DOOMED", "FORGET_REPEATS", "CLAMP_AGENTS", "STORED_BYTES"}
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +47,9 @@ def test_a_statement_finds_its_rows_by_an_index(db: sqlite3.Connection, name: st
     ]
 
     assert name in SCANS or [] == scans
+
+
+def test_the_bytes_of_all_output_are_read_from_indexes_alone(db: sqlite3.Connection) -> None:
+    plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statements.STORED_BYTES}")]
+
+    assert "SCAN jobs USING COVERING INDEX ix_jobs_output" in plan

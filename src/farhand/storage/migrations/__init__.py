@@ -11,7 +11,7 @@ from farhand.errors import StoreUnavailable
 
 Kind = Literal["control", "org"]
 
-HEADS: Final[dict[Kind, str]] = {"control": "control_0001", "org": "org_0002"}
+HEADS: Final[dict[Kind, str]] = {"control": "control_0001", "org": "org_0003"}
 
 
 def upgrade(kind: Kind, db: sqlite3.Connection) -> None:
