@@ -64,7 +64,8 @@ class DiffShape(TypedDict, total=False):
 class GroupShape(TypedDict):
     """Runs with one answer. *hosts* is folded (`web[1-40,52]`), *hosts_cut* when there are more.
 
-    *stdout* and *stderr* name contents, null when nothing was printed or it is not known whole.
+    *stdout* and *stderr* name contents, null when nothing was printed or it is not known whole, or
+    when it is *output_pruned*: then it was grouped by its digest, and is not kept any more.
     *partial*: only the beginning was compared. *diff* is null unless it was asked for.
     """
 
@@ -81,6 +82,7 @@ class GroupShape(TypedDict):
     partial: bool
     stdout: str | None
     stderr: str | None
+    output_pruned: bool
     diff: DiffShape | None
 
 
@@ -173,6 +175,7 @@ def _group(of: Shown) -> GroupShape:
         "partial": of.answer.partial,
         "stdout": of.stdout,
         "stderr": of.stderr,
+        "output_pruned": of.output_pruned,
         "diff": None if of.diff is None else _diff(of.diff),
     }
 

@@ -17,7 +17,12 @@ POST   /jobs?wait_s=          JobRequest → 202 JobAccepted, `Location`. `Idemp
                               `wait_s` (0 to 300): 200 JobResult when every run came to rest in
                               time, else 202 as without it.
                               `preview=true`: 200 PreviewShape (api.targets), and nothing is started
-GET    /jobs                  list of JobBrief, newest first
+GET    /jobs?by=&target=&agent=&command=&state=&since=&until=&schedule=&rerun_of=
+                              list of JobBrief, newest first; `state` is running, done, succeeded
+                              (done, and every run did) or failed; agent and schedule are an id or
+                              a name; `since` is in, `until` is out
+GET    /jobs/export?…&output_bytes=   the same jobs with their runs, application/x-ndjson
+                              (api.history), with at most `output_bytes` of each stream of a run
 GET    /jobs/{job}            Job: with the first 100 runs; the others are at /runs?job=&cursor=
                               with `runs_next` as the cursor
 GET    /jobs/{job}/events     text/event-stream, from the beginning, or behind `?after=SEQ` or
@@ -41,13 +46,14 @@ POST   /jobs/{job}/rerun      RerunRequest → 202 JobAccepted, `Location`, of a
 POST   /jobs/{job}/hold       202 JobRolling; a job that is spread begins no further run;
                               …/resume goes on, …/abort begins nothing any more. May be repeated;
                               409 not-rolling when its rollout is over, or it has none
-GET    /runs?job=&agent=&state=   list of Run; agent is an id or a name, state may be repeated.
+GET    /runs?job=&agent=&state=&since=&until=
+                              list of Run; agent is an id or a name, state may be repeated.
                               Of one job: in the order they were made; else newest first
 GET    /runs/{run}            Run
 GET    /runs/{run}/output?stream=stdout|stderr   the stored bytes so far, octet-stream; `Range`
-                              (206, 416), HEAD. `Farhand-Run-State: STATE`; once the end is known
-                              `Farhand-Output-Total: BYTES` (printed), and when the middle was cut
-                              `Farhand-Output-Cut: at=OFFSET, bytes=N`
+                              (206, 416), HEAD; 410 output-pruned. `Farhand-Run-State: STATE`; once
+                              the end is known `Farhand-Output-Total: BYTES` (printed), and when
+                              the middle was cut `Farhand-Output-Cut: at=OFFSET, bytes=N`
 POST   /runs/{run}/cancel     202 Run; may be repeated
 GET    /agents?selector=      list of Agent
 GET    /agents/{agent}        Agent; {agent} is an id, a name or `IP-MAC`, percent-encoded
@@ -310,6 +316,7 @@ class RunShape(TypedDict):
     """One command on one agent. *streams* is filled when the end is known.
 
     *wave* counts from 1, and is 0 where the job is not spread. *retry_of* is the run before.
+    *output_pruned*: what it printed is not kept any more.
     """
 
     id: str
@@ -333,6 +340,7 @@ class RunShape(TypedDict):
     streams: dict[Literal["stdout", "stderr"], StreamShape]
     wave: int
     retry_of: str | None
+    output_pruned: bool
 
 
 class TextOutput(TypedDict):
@@ -359,7 +367,10 @@ class RunResult(RunShape):
 
 
 class JobBrief(TypedDict):
-    """A job in one line: *targets* and *summary* are cut to 200 characters."""
+    """A job in one line: *targets* and *summary* are cut to 200 characters.
+
+    *schedule* is the id of what made it, if nobody did by hand; *rerun_of* the job that it repeats.
+    """
 
     id: str
     state: JobState
@@ -369,6 +380,8 @@ class JobBrief(TypedDict):
     summary: str
     counts: dict[RunState, int]
     cancel_requested: bool
+    schedule: str | None
+    rerun_of: str | None
 
 
 class JobAccepted(JobBrief):
@@ -488,13 +501,8 @@ class SpecShape(TypedDict):
 
 
 class JobShape(JobBrief, SpecShape):
-    """A job as it was asked.
+    """A job as it was asked."""
 
-    *schedule* is the id of what made it, if nobody did by hand; *rerun_of* the job that it repeats.
-    """
-
-    schedule: str | None
-    rerun_of: str | None
     rollout: RolloutShape | None
     runs: list[RunShape]
     runs_next: str | None

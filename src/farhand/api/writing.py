@@ -105,6 +105,8 @@ def job_brief(job: Job) -> JobBrief:
         "summary": short(command_line(job.spec.what)),
         "counts": {state: number for state, number in job.counts.items() if number},
         "cancel_requested": job.cancel_requested,
+        "schedule": job.schedule,
+        "rerun_of": job.rerun_of,
     }
 
 
@@ -186,8 +188,6 @@ def job_whole(
         **job_brief(job),
         **spec(job.spec),
         "targets": job.targets,
-        "schedule": job.schedule,
-        "rerun_of": job.rerun_of,
         "rollout": None if of is None else rollout(of),
         "runs": [run(one) for one in runs],
         "runs_next": cursor,
@@ -253,6 +253,7 @@ def run(of: Run) -> RunShape:
         "streams": _streams(of.streams),
         "wave": of.wave,
         "retry_of": of.retry_of,
+        "output_pruned": of.output_pruned,
     }
 
 

@@ -113,6 +113,8 @@ def _group(group: Group, paint: Paint) -> Iterator[str]:
         yield clean(group.message)
     if group.partial:
         yield paint("dim", "(compared by the beginnings of what they printed)")
+    if group.output_pruned:
+        yield paint("dim", "(what it printed is not kept any more)")
     printed = {"stdout": group.stdout, "stderr": group.stderr}
     if group.diff is not None and not any(group.diff.values()) and len(group.diff) == len(printed):
         if group.stdout.stored or group.stderr.stored:

@@ -2,20 +2,22 @@
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from farhand.cli import following, rerun, spreading, tables, watching
 from farhand.cli.outcome import Exit, what_happened
 from farhand.cli.parser import add_connection, connection
 from farhand.cli.region import Region
 from farhand.cli.runs import COLUMNS as RUN_COLUMNS
-from farhand.cli.screen import colourful, json_line, write
+from farhand.cli.screen import colourful, json_line, note, write
 from farhand.client._blocking import Client, JobHandle
 from farhand.client._events import Output
 from farhand.client._resume import PATIENCE_S
 from farhand.client._shapes import Job, Run
+
+_NAMED: Final = 5  # hosts in one note
 
 COLUMNS: tables.Columns[Job] = {
     "job": lambda job: job.id,
@@ -114,6 +116,8 @@ def _explain(client: Client, args: argparse.Namespace) -> None:
 def _follow(client: Client, args: argparse.Namespace) -> int:
     job = client.get_job(args.job)
     runs = tuple(client.runs(job=job.id))
+    if not args.quiet:
+        told_pruned(runs)
     prefixed = not args.no_prefix
     screen = following.choose(
         runs, as_json=args.json, prefixed=prefixed, colour=colourful(os.environ)
@@ -125,13 +129,23 @@ def _follow(client: Client, args: argparse.Namespace) -> int:
 
 def _output(client: Client, args: argparse.Namespace) -> None:
     runs = list(client.runs(job=args.job))
+    told_pruned(runs)
     screen = following.choose(
         runs, as_json=args.json, prefixed=not args.no_prefix, colour=colourful(os.environ)
     )
     for run in runs:
-        for output in stored(client, run, stderr=args.stderr):
+        for output in () if run.output_pruned else stored(client, run, stderr=args.stderr):
             screen.printed(output)
         screen.changed(run)
+
+
+def told_pruned(runs: Sequence[Run]) -> None:
+    """Say on stderr of whom nothing is kept any more, if there are such runs."""
+    pruned = [run.agent for run in runs if run.output_pruned]
+    if pruned:
+        more = f" and {len(pruned) - _NAMED} more" if len(pruned) > _NAMED else ""
+        whom = ", ".join(pruned[:_NAMED]) + more
+        note(f"{whom}: what it printed is not kept any more; `farhand jobs rerun` runs it again")
 
 
 def stored(client: Client, run: Run, *, stderr: bool) -> Iterator[Output]:

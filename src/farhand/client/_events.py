@@ -48,7 +48,10 @@ Event = Output | RunChanged | End
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """How a run ended and what it printed; *truncated* when more was printed than was gathered."""
+    """How a run ended and what it printed; *truncated* when more was printed than was gathered.
+
+    So it is when the output of an old job is not kept any more.
+    """
 
     run: Run
     stdout: bytes = b""
@@ -111,7 +114,10 @@ class Gathering:
                     stdout=bytes(self._bytes.get((run.id, "stdout"), b"")),
                     stderr=bytes(self._bytes.get((run.id, "stderr"), b"")),
                     truncated=run.id in self._cut
-                    or any(end.cut_bytes for end in run.streams.values()),
+                    or any(
+                        end.cut_bytes or end.kept > len(self._bytes.get((run.id, name), b""))
+                        for name, end in run.streams.items()
+                    ),
                 )
                 for run in self._runs.values()
                 if run.id not in again

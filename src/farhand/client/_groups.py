@@ -72,6 +72,7 @@ class Group:
     agent: str = ""
     majority: bool = False
     partial: bool = False
+    output_pruned: bool = False
     stdout: Content = NOTHING
     stderr: Content = NOTHING
     diff: Mapping[str, Sequence[str]] | None = None
@@ -167,7 +168,7 @@ def _group(found: object, contents: Mapping[str, Content]) -> Group:
         stderr=contents.get(str(raw.get("stderr")), NOTHING),
         diff=None if diff is None else entries(diff),
         raw=raw,
-        **_known(raw, *_CAUSE, "message", "majority", "partial"),
+        **_known(raw, *_CAUSE, "message", "majority", "partial", "output_pruned"),
     )
 
 

@@ -34,7 +34,8 @@ class Run:
     """One command on one agent. *agent* is its name when the run was made, *why* a stable code.
 
     *streams* (`stdout`, `stderr`) are known once the run has ended. *wave* is from 1 where the job
-    is spread, *retry_of* the run that failed before. *raw* is the whole JSON.
+    is spread, *retry_of* the run that failed before. *output_pruned*: what it printed is not kept
+    any more; events do not tell it. *raw* is the whole JSON.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Run:
     streams: Mapping[str, StreamEnd] = field(default_factory=dict)
     wave: int = 0
     retry_of: str | None = None
+    output_pruned: bool = False
     raw: Json = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -251,7 +253,7 @@ def read_run(found: object, key: str = "id") -> Run:
         ended_at=time(raw.get("ended_at")),
         raw=raw,
         **known(raw, "job", "why", "message", "exit_code", "signal", "duration_s"),
-        **known(raw, "wave", "retry_of"),
+        **known(raw, "wave", "retry_of", "output_pruned"),
     )
 
 

@@ -71,7 +71,7 @@ class Answers:
     async def _digest(self, run: Run, stream: StreamName) -> Digest:
         end = printed(run, stream)
         raw = digest_of(end)
-        if end is None or (raw is not None and not self._normalise):
+        if end is None or (raw is not None and (not self._normalise or run.output_pruned)):
             return Digest(raw or "")
         known = self._normal.get(raw) if raw is not None else None
         if known is None:
@@ -98,9 +98,9 @@ class Answers:
         return await self._store.output(run, stream, offset=0, limit=min(end.kept, most))
 
     async def content(self, run: Run, stream: StreamName) -> Content | None:
-        """The beginning of what a run printed; None for nothing."""
+        """The beginning of what a run printed; None for nothing, or when it is not kept."""
         end = printed(run, stream)
-        if end is None:
+        if end is None or run.output_pruned:
             return None
         head = await self._head(run.id, stream, end, self._shown_bytes)
         return Content(head=head, kept=end.kept, cut_bytes=end.cut_bytes)
@@ -113,6 +113,8 @@ class Answers:
         """Read the last line of a group's stderr, for `line_known`."""
         run = group.example
         kept = (await self._store.offsets(run)).get(StreamName.STDERR, 0)
+        if kept == 0:
+            return  # it was deleted since, and nobody knows
         tail = await self._store.output(
             run, StreamName.STDERR, offset=max(0, kept - TAIL_BYTES), limit=TAIL_BYTES
         )

@@ -272,6 +272,8 @@ class _Desk:
         for card in cards:
             if card is first or not card.group.answered:
                 continue
+            if first.run.output_pruned or card.run.output_pruned:
+                continue  # there is nothing to compare
             pair = first.run.id, card.run.id
             if pair not in self._diffs and self._clock.now() < until:
                 self._diffs[pair] = await self._difference(first, card)
@@ -369,5 +371,6 @@ class _Card:
             majority=majority,
             stdout=self.content(StreamName.STDOUT)[0],
             stderr=self.content(StreamName.STDERR)[0],
+            output_pruned=self.run.output_pruned,
             diff=diff,
         )

@@ -14,12 +14,25 @@ from farhand.domain.limits import Limits
 from farhand.domain.run import Run, RunState, Why
 from farhand.domain.targets import Chosen, Preview
 from farhand.errors import Unavailable
-from farhand.ports import Change, Clock, Document, Drop, Moved, MoveRun, Prune, Pruned, Store
+from farhand.ports import (
+    Change,
+    Clock,
+    Document,
+    Drop,
+    Freed,
+    Moved,
+    MoveRun,
+    Prune,
+    Pruned,
+    PruneOutput,
+    Store,
+)
 
 log = structlog.get_logger()
 
 LATE_FACTOR = 2.0  # a round that comes later than this many intervals judges nobody
 PRUNE_EVERY_S = 3600.0
+FREE_EVERY_S = 60.0  # output comes by the gigabyte
 FORGOTTEN: Final[tuple[type[Document], ...]] = (Preview, Chosen)
 
 
@@ -43,6 +56,7 @@ class Sweeper:
         self._began = clock.now()
         self._outage = False  # of the store, at the last look
         self._pruned_at = clock.now() - PRUNE_EVERY_S
+        self._freed_at = clock.now() - FREE_EVERY_S
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -83,6 +97,8 @@ class Sweeper:
         await self._sessions.note_liveness()
         if self._clock.now() - self._pruned_at >= PRUNE_EVERY_S:
             await self._prune()
+        if self._clock.now() - self._freed_at >= FREE_EVERY_S:
+            await self._free()
 
     async def _prune(self) -> None:
         """Delete what is older than its retention; what is left after one bite waits a round."""
@@ -98,6 +114,16 @@ class Sweeper:
             await self._sessions.forget_strangers()
             for kind in FORGOTTEN:
                 await self._forget(kind)
+
+    async def _free(self) -> None:
+        """Delete output that is too old or too much; the rest of a bite waits a round."""
+        most = self._limits.output_total_bytes
+        before = self._clock.wall() - self._limits.output_retention_s
+        (outcome,) = await self._store.apply([PruneOutput(before=before, most_bytes=most or None)])
+        if isinstance(outcome, Freed) and outcome.runs:
+            log.info("sweep.freed", runs=outcome.runs, bytes=outcome.bytes)
+        else:
+            self._freed_at = self._clock.now()
 
     async def _forget(self, kind: type[Document]) -> None:
         """Delete documents whose time is over."""

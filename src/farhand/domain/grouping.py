@@ -202,7 +202,8 @@ class Shown:
     """One group as it is shown. *diff* has the streams that differ from the majority's.
 
     *example* is a run of it, *agent* its host, *message* what the agent said of it.
-    *stdout*, *stderr* name contents of the view, or nothing when nothing was printed.
+    *stdout*, *stderr* name contents of the view, or nothing when nothing was printed, or when it is
+    *output_pruned*.
     """
 
     answer: Answer
@@ -215,6 +216,7 @@ class Shown:
     majority: bool
     stdout: str | None
     stderr: str | None
+    output_pruned: bool = False
     diff: Mapping[StreamName, Sequence[str]] | None = None
 
 

@@ -91,9 +91,13 @@ class Limits:
     # The store and the whole process.
     followers: int = 1_000  # of an org
     groupings: int = 64  # readers of groups at once, of an org; each holds a name for each run
+    exports: int = 8  # of an org, at once
+    export_output_bytes: int = 64 * KIB  # of each stream of a run, in an export
     group_bytes: int = 16 * KIB  # shown of each stream of a group
     group_read_bytes: int = 32 * KIB  # compared of each stream of a run, when it is normalised
     retention_s: float = 30 * 86_400.0  # of jobs and their output, once they rest
+    output_retention_s: float = 30 * 86_400.0  # of output alone, if that is shorter
+    output_total_bytes: int = 50 * GIB  # of all runs of an org; then the oldest goes; 0: no bound
     audit_retention_s: float = 400 * 86_400.0
     sweep_s: float = 1.0
     stop_s: float = 10.0  # the budget of a graceful stop

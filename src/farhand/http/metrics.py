@@ -206,6 +206,7 @@ class _Numbers(Collector):
         ):
             yield self._of(name, told, value, family=CounterMetricFamily)
         for name, told, value in (
+            ("output_stored_bytes", "Output that is there now.", store.stored_bytes),
             ("store_longest_seconds", "The longest transaction so far.", store.longest_s),
             ("store_queued_changes", "Changes on their way to the disk.", store.queued),
             ("store_queued_bytes", "About how many bytes they have.", store.queued_bytes),

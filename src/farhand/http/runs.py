@@ -13,7 +13,7 @@ from farhand.api.shapes import RunList, RunShape
 from farhand.domain.ids import AgentId, JobId, RunId, is_id
 from farhand.domain.output import StreamName
 from farhand.domain.run import Run, RunState
-from farhand.errors import UnknownJob, UnknownRun
+from farhand.errors import OutputPruned, UnknownJob, UnknownRun
 from farhand.http.answer import Json
 from farhand.http.asked import VERSION_ONE, PageAsked, known_query
 from farhand.http.door import Caller, Here
@@ -118,7 +118,13 @@ async def head_output(
 async def _head(
     here: Caller, run: Run, stream: StreamName, byte_range: str | None
 ) -> tuple[Span, dict[str, str]]:
-    """Return which bytes are asked for, and the headers that describe them."""
+    """Return which bytes are asked for, and the headers that describe them.
+
+    Raises OutputPruned, InvalidRange.
+    """
+    if run.output_pruned:
+        told = f"what {run.id} printed is not kept any more; how it ended is at /runs/{run.id}"
+        raise OutputPruned(told, run=run.id)
     stored = (await here.tenant.store.offsets(run.id)).get(stream, 0)
     span = asked_span(byte_range, stored)
     headers = {

@@ -15,6 +15,7 @@ from farhand.errors import DataDirUnwritable, StoreUnavailable
 from farhand.ports import Change, OpenSession, Outcome
 from farhand.storage.memory import MemoryStore
 from farhand.testing import ManualClock, World, hang, settle
+from farhand.testing.agent import succeed
 
 DAY = 86_400.0
 LEASE = DEFAULTS.lease_s
@@ -226,3 +227,36 @@ async def test_old_jobs_are_deleted_and_open_ones_are_not() -> None:
 
         assert None is await world.store.job(done)
         assert None is not await world.store.job(running)
+
+
+async def test_old_output_goes_before_its_job_does() -> None:
+    clock = ManualClock()
+    limits = replace(DEFAULTS, output_retention_s=1000.0, inactivity_s=1e9, lease_s=1e9)
+    async with World.start(clock, limits=limits) as world:
+        await world.join("web-1", behaviour=succeed(b"hello"))
+        (run,) = (await world.submit()).runs
+        await clock.advance(500)
+        before = await world.output(run)
+        await clock.advance(600)
+        await settle()
+        pruned = await world.run(run)
+
+        assert b"hello" == before
+        assert (True, RunState.SUCCEEDED) == (pruned.output_pruned, pruned.state)
+        assert b"" == await world.output(run)
+
+
+@pytest.mark.parametrize(("most", "kept"), [(12, ["", "12345", "12345"]), (0, 3 * ["12345"])])
+async def test_the_oldest_output_goes_when_there_is_too_much(most: int, kept: list[str]) -> None:
+    clock = ManualClock()
+    limits = replace(DEFAULTS, output_total_bytes=most, inactivity_s=1e9, lease_s=1e9)
+    async with World.start(clock, limits=limits) as world:
+        await world.join("web-1", behaviour=succeed(b"12345"))
+        runs: list[Run] = []
+        for _ in range(3):
+            runs += (await world.submit()).runs
+            clock.jump(1.0)
+        await clock.advance(100)
+        await settle()
+
+        assert kept == [(await world.output(run)).decode() for run in runs]
