@@ -8,6 +8,7 @@ from typing import Self
 
 from farhand.controller.agents import Agents
 from farhand.controller.enrolment import Enrolment
+from farhand.controller.exports import Exports
 from farhand.controller.firing import Firer
 from farhand.controller.groups import Groups
 from farhand.controller.jobs import Jobs
@@ -35,6 +36,7 @@ class Tenant:
     schedules: Schedules
     followers: Followers
     groups: Groups
+    exports: Exports
     sessions: Sessions
 
 
@@ -110,6 +112,7 @@ class Tenants:
             schedules=Schedules(sessions, self._enrolment),
             followers=Followers(org, store, self._bus, self._limits),
             groups=Groups(org, store, self._bus, self._clock, self._limits),
+            exports=Exports(store, self._limits),
             sessions=sessions,
         )
         firer = Firer(sessions, jobs, self._enrolment)

@@ -14,7 +14,7 @@ from farhand.controller.enrolment import Enrolment
 from farhand.controller.tenants import Tenants
 from farhand.domain.limits import Limits
 from farhand.errors import FarhandError
-from farhand.http import agents, groups, health, jobs, metrics, runs, schedules, targets
+from farhand.http import agents, groups, health, history, jobs, metrics, runs, schedules, targets
 from farhand.http.answer import on_error, on_http, on_invalid
 from farhand.http.budget import Budget, Pieces
 from farhand.http.counts import Counts
@@ -84,6 +84,7 @@ def build_app(
         health.open_routes(enrolment).routes,
         health.router.routes,
         metrics.router.routes,
+        history.router.routes,
         jobs.router.routes,
         groups.router.routes,
         runs.router.routes,

@@ -35,6 +35,7 @@ from farhand.errors import InvalidQuery, Overloaded, UnknownJob
 from farhand.http.answer import Json
 from farhand.http.asked import VERSION_ONE, PageAsked, body_of, known_query
 from farhand.http.door import Caller, Here
+from farhand.http.history import JobsAsked
 from farhand.http.racing import first_of, gone
 from farhand.http.stream import EventStream
 from farhand.ports import RunFilter
@@ -183,16 +184,16 @@ async def _with_output(here: Caller, run: Run, room: int) -> tuple[RunResult, in
 
 
 @router.get("/jobs", operation_id="listJobs", responses={200: {"model": JobList}})
-async def list_jobs(here: Here, paging: PageAsked) -> Json:
-    """List jobs, newest first."""
+async def list_jobs(here: Here, paging: PageAsked, which: JobsAsked) -> Json:
+    """List jobs, newest first: all, or those that a search finds, of which a page may have few."""
     items: list[JobBrief] = []
     cursor = paging.cursor
     while True:
         limit = min(_JOBS_READ, paging.limit - len(items))
-        page = await here.tenant.store.jobs(cursor=cursor, limit=limit)
+        page = await here.tenant.store.jobs(which, cursor=cursor, limit=limit)
         items += map(writing.job_brief, page.items)
         cursor = page.next
-        if cursor is None or len(items) == paging.limit:
+        if cursor is None or len(items) == paging.limit or len(page.items) < limit:
             return Json({"items": items, "next": cursor})
 
 

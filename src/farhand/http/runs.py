@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from farhand.api import writing
 from farhand.api.shapes import RunList, RunShape
-from farhand.domain.ids import AgentId, JobId, RunId, is_id
+from farhand.domain.ids import JobId, RunId, is_id
 from farhand.domain.output import StreamName
 from farhand.domain.run import Run, RunState
 from farhand.errors import OutputPruned, UnknownJob, UnknownRun
@@ -18,6 +18,7 @@ from farhand.http.answer import Json
 from farhand.http.asked import VERSION_ONE, PageAsked, known_query
 from farhand.http.door import Caller, Here
 from farhand.http.download import Download
+from farhand.http.history import agent_id, times
 from farhand.http.ranges import Span, asked_span
 from farhand.ports import RunFilter
 
@@ -37,27 +38,26 @@ async def _found(here: Caller, run: str) -> Run:
 async def list_runs(
     here: Here,
     paging: PageAsked,
+    *,
     job: Annotated[str | None, Query(description="Only runs of this job.")] = None,
     agent: Annotated[str | None, Query(description="Only runs of this agent: id or name.")] = None,
     state: Annotated[list[RunState] | None, Query(description="Only runs in these.")] = None,
+    since: Annotated[str | None, Query(description="Made at this time or later.")] = None,
+    until: Annotated[str | None, Query(description="Made before this time.")] = None,
 ) -> Json:
     """List runs: of one job in the order they were made, else newest first."""
     if job is not None and not is_id("job", job):
         raise UnknownJob(f"there is no job {job}; look at `farhand jobs`")
+    begin, end = times(since, until)
     which = RunFilter(
         job=None if job is None else JobId(job),
-        agent=None if agent is None else await _agent_id(here, agent),
+        agent=None if agent is None else await agent_id(here, agent),
         states=None if state is None else frozenset(state),
+        since=begin,
+        until=end,
     )
     page = await here.tenant.store.runs(which, cursor=paging.cursor, limit=paging.limit)
     return Json(writing.page(page.items, writing.run, page.next))
-
-
-async def _agent_id(here: Caller, agent: str) -> AgentId:
-    """Return the id of *agent*; an id is taken as it is: the runs of a removed agent stay."""
-    if is_id("agt", agent):
-        return AgentId(agent)
-    return (await here.tenant.agents.find(agent)).id
 
 
 @router.get("/runs/{run}", operation_id="getRun", responses={200: {"model": RunShape}})
