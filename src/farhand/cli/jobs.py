@@ -3,10 +3,9 @@
 import argparse
 import os
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, Final
 
-from farhand.cli import following, rerun, spreading, tables, watching
+from farhand.cli import following, history, rerun, spreading, tables, watching
 from farhand.cli.outcome import Exit, what_happened
 from farhand.cli.parser import add_connection, connection
 from farhand.cli.region import Region
@@ -19,21 +18,12 @@ from farhand.client._shapes import Job, Run
 
 _NAMED: Final = 5  # hosts in one note
 
-COLUMNS: tables.Columns[Job] = {
-    "job": lambda job: job.id,
-    "state": lambda job: job.state,
-    "runs": lambda job: tables.assignments(job.counts),
-    "made": lambda job: tables.ago(job.created_at),
-    "by": lambda job: job.by,
-    "targets": lambda job: job.targets,
-    "what": lambda job: job.summary,
-}
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add what `farhand jobs` takes."""
     parser.add_argument("-n", "--limit", type=int, default=20, help="newest first (20)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    history.add_search(parser)
     verbs = parser.add_subparsers(dest="action", metavar="ACTION")
     _action(verbs, "show", "a job and its runs")
     follow = _action(verbs, "follow", "its output from the beginning, live to its end")
@@ -48,16 +38,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _action(verbs, "release", "send the runs of a job that is held")
     _action(verbs, "cancel", "end every run of it that is not over")
     rerun.configure(_action(verbs, "rerun", "again as it was, on the same hosts; follows it"))
+    exported = _verb(verbs, "export", "jobs and their runs, a JSON object a line")
+    history.configure_export(exported)
     _action(verbs, "hold", "begin no further run of a job that is spread")
     _action(verbs, "resume", "go on with a job that is held")
     _action(verbs, "abort", "begin nothing of a job that is spread any more; what runs goes on")
 
 
-def _action(verbs: Any, name: str, said: str) -> argparse.ArgumentParser:
+def _verb(verbs: Any, name: str, said: str) -> argparse.ArgumentParser:
     added: argparse.ArgumentParser = verbs.add_parser(name, help=said, description=said)
-    added.add_argument("job", metavar="JOB")
     added.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
     add_connection(added, again=True)
+    return added
+
+
+def _action(verbs: Any, name: str, said: str) -> argparse.ArgumentParser:
+    added = _verb(verbs, name, said)
+    added.add_argument("job", metavar="JOB")
     return added
 
 
@@ -72,13 +69,9 @@ def execute(args: argparse.Namespace) -> int:
     with connection(args, patience_s=patience_s, notice=region.note) as client:
         match args.action:
             case None:
-                tables.show(
-                    islice(client.jobs(), max(0, args.limit)),
-                    COLUMNS,
-                    lambda job: job.raw,
-                    as_json=args.json,
-                    empty="no job yet; `farhand run --help` shows how to ask for one",
-                )
+                history.show(client, args)
+            case "export":
+                history.export(client, args)
             case "follow":
                 return _follow(client, args)
             case "groups":
@@ -169,7 +162,8 @@ def _show(job: Job, runs: list[Run], *, as_json: bool) -> None:
             "by": job.by,
             "made": f"{tables.at(job.created_at)} ({tables.ago(job.created_at)})",
             "runs": tables.assignments(job.counts),
-            **({"again": f"repeats {job.rerun_of}"} if job.rerun_of else {}),
+            "again": f"repeats {job.rerun_of}" if job.rerun_of else "",
+            "schedule": job.schedule or "",
             **spreading.told(job),
         }
     )

@@ -4,12 +4,13 @@ import argparse
 from itertools import islice
 from typing import Any, Final
 
-from farhand.cli import tables
+from farhand.cli import history, tables
 from farhand.cli.outcome import Exit, what_happened
 from farhand.cli.parser import add_connection, connection
 from farhand.cli.screen import encoded, json_line, write
 from farhand.cli.units import in_words
 from farhand.client._blocking import Client
+from farhand.client._history import RunSearch
 from farhand.client._shapes import Run
 
 STATES: Final = (
@@ -32,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state", action="append", default=[], choices=STATES, help="only these; may be repeated"
     )
+    history.add_times(parser.add_argument)
     parser.add_argument("-n", "--limit", type=int, help="at most so many (20; all with --job)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     verbs = parser.add_subparsers(dest="action", metavar="ACTION")
@@ -71,8 +73,11 @@ def execute(args: argparse.Namespace) -> int:
 
 def _list(client: Client, args: argparse.Namespace) -> None:
     limit = args.limit if args.limit is not None else None if args.job else 20
+    which = RunSearch(
+        job=args.job, agent=args.agent, state=args.state, since=args.since, until=args.until
+    )
     tables.show(
-        islice(client.runs(job=args.job, agent=args.agent, state=args.state), limit),
+        islice(client.runs(**which), limit),
         COLUMNS,
         lambda run: run.raw,
         as_json=args.json,

@@ -5,6 +5,7 @@ Raises ArgumentTypeError, which argparse turns into a usage error that names the
 
 import re
 from argparse import ArgumentTypeError
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _SECONDS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
@@ -19,6 +20,20 @@ def duration(text: str) -> float:
     if seconds <= 0:
         raise ArgumentTypeError(f"{text!r} is not a duration; write 500ms, 30s, 5m, 2h or 1d")
     return seconds
+
+
+def moment(text: str) -> datetime:
+    """Read `2h` (so long ago), `2026-01-31`, `2026-01-31T12:00` or with an offset; return a time.
+
+    Without an offset it is this machine's clock.
+    """
+    try:
+        if _DURATION.fullmatch(text):
+            return datetime.now(UTC) - timedelta(seconds=duration(text))
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        msg = f"{text!r} is no time; write 2h for two hours ago, or 2026-01-31T12:00"
+        raise ArgumentTypeError(msg) from None
 
 
 def patience(text: str) -> float:

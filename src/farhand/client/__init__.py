@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from farhand.client._events import End, Event, Output, Result, RunChanged, RunResult
     from farhand.client._groups import Content, Failures, Group, Groups, Progress
+    from farhand.client._history import JobSearch, RunSearch
     from farhand.client._schedules import Due, Firing, Schedule, ScheduleOptions, When
     from farhand.client._shapes import (
         Agent,
@@ -76,6 +77,7 @@ __all__ = [
     "Job",
     "JobHandle",
     "JobOptions",
+    "JobSearch",
     "Namespace",
     "NotAllowed",
     "NotConfigured",
@@ -90,6 +92,7 @@ __all__ = [
     "Run",
     "RunChanged",
     "RunResult",
+    "RunSearch",
     "SavedGroup",
     "Schedule",
     "ScheduleOptions",
@@ -111,6 +114,7 @@ _MODULES = (
     "_events",
     "_calls",
     "_groups",
+    "_history",
     "_schedules",
     "_targets",
     "_blocking",

@@ -8,18 +8,19 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from types import TracebackType
-from typing import Final, Self, TypeVar, Unpack
+from typing import Any, Final, Self, TypeVar, Unpack
 
 import httpx
 
 from farhand.client import _calls as calls
-from farhand.client import _schedules, _targets
+from farhand.client import _history, _schedules, _targets
 from farhand.client._calls import ANSWER_BYTES, Answer, Call, JobOptions
 from farhand.client._errors import AnswerLost, ClientError, UnexpectedAnswer
 from farhand.client._events import KEEP_BYTES, Event, Gathering, Result, StreamName
 from farhand.client._follow import SILENCE_S, STREAMED, Fetching, Following, Reading
 from farhand.client._groups import GroupFollowing, Groups, Wanted
 from farhand.client._groups import groups as groups_of
+from farhand.client._history import JobSearch, RunSearch
 from farhand.client._local import address_here
 from farhand.client._resume import (
     ASKED,
@@ -190,9 +191,18 @@ class AsyncClient:
         """Return a job with its first hundred runs."""
         return await self.send(calls.get_job(job))
 
-    def jobs(self) -> AsyncIterator[Job]:
-        """Tell all jobs, newest first."""
-        return self._pages(calls.jobs)
+    def jobs(self, **which: Unpack[JobSearch]) -> AsyncIterator[Job]:
+        """Tell all jobs, or those of a search, newest first; raise BadRequest, NotFound."""
+        return self._pages(lambda at: _history.jobs(at, which))
+
+    def export(
+        self, *, output_bytes: int = 0, **which: Unpack[JobSearch]
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """Tell jobs as JSON objects, newest first, and behind each its runs: see their `type`.
+
+        With the first *output_bytes* of each stream. Raises UnexpectedAnswer when it is cut.
+        """
+        return self.read(_history.Exporting(which, output_bytes, self.patience(ASKED)))
 
     async def release_job(self, job: str) -> Job:
         """Send the runs of a job that was submitted with `hold`; raise NotFound."""
@@ -218,11 +228,9 @@ class AsyncClient:
         """Return a run."""
         return await self.send(calls.get_run(run))
 
-    def runs(
-        self, *, job: str | None = None, agent: str | None = None, state: Sequence[str] = ()
-    ) -> AsyncIterator[Run]:
+    def runs(self, **which: Unpack[RunSearch]) -> AsyncIterator[Run]:
         """Tell the runs of a job in the order they were made, or any runs, newest first."""
-        return self._pages(lambda at: calls.runs(at, job=job, agent=agent, state=state))
+        return self._pages(lambda at: _history.runs(at, which))
 
     async def groups(
         self,

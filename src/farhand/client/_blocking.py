@@ -6,16 +6,17 @@ Holds no rule of the protocol: calls, events and resuming are shared with the as
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 from farhand.client import _calls as calls
-from farhand.client import _schedules, _targets
+from farhand.client import _history, _schedules, _targets
 from farhand.client._calls import Call, JobOptions
 from farhand.client._errors import ClientError, TimedOut
 from farhand.client._events import KEEP_BYTES, Event, Gathering, Result, StreamName
 from farhand.client._follow import SILENCE_S, STREAMED, Fetching, Following, Reading
 from farhand.client._groups import GroupFollowing, Groups, Wanted
 from farhand.client._groups import groups as groups_of
+from farhand.client._history import JobSearch, RunSearch
 from farhand.client._local import address_here
 from farhand.client._resume import (
     ASKED,
@@ -177,9 +178,18 @@ class Client:
         """Return a job with its first hundred runs; raise NotFound."""
         return self.send(calls.get_job(job))
 
-    def jobs(self) -> Iterator[Job]:
-        """Yield all jobs, newest first."""
-        return self._pages(calls.jobs)
+    def jobs(self, **which: Unpack[JobSearch]) -> Iterator[Job]:
+        """Yield all jobs, or those of a search, newest first; raise BadRequest, NotFound."""
+        return self._pages(lambda at: _history.jobs(at, which))
+
+    def export(
+        self, *, output_bytes: int = 0, **which: Unpack[JobSearch]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield jobs as JSON objects, newest first, and behind each its runs: see their `type`.
+
+        With the first *output_bytes* of each stream. Raises UnexpectedAnswer when it is cut.
+        """
+        return self.read(_history.Exporting(which, output_bytes, self.patience(ASKED)))
 
     def release_job(self, job: str) -> Job:
         """Send the runs of a job that was submitted with `hold`; raise NotFound."""
@@ -205,11 +215,9 @@ class Client:
         """Return a run; raise NotFound."""
         return self.send(calls.get_run(run))
 
-    def runs(
-        self, *, job: str | None = None, agent: str | None = None, state: Sequence[str] = ()
-    ) -> Iterator[Run]:
+    def runs(self, **which: Unpack[RunSearch]) -> Iterator[Run]:
         """Yield the runs of a job in the order they were made, or any runs, newest first."""
-        return self._pages(lambda at: calls.runs(at, job=job, agent=agent, state=state))
+        return self._pages(lambda at: _history.runs(at, which))
 
     def groups(
         self,

@@ -271,11 +271,6 @@ def get_job(job: str) -> Call[Job]:
     return sending("GET", path_of("jobs", job), read_job)
 
 
-def jobs(cursor: str | None, limit: int = PAGE) -> Call[Page[Job]]:
-    """Ask for a page of jobs, newest first."""
-    return sending("GET", path_of("jobs", cursor=cursor, limit=limit), page_of(read_job))
-
-
 def release_job(job: str) -> Call[Job]:
     """Ask that the runs of a held job be sent."""
     return sending("POST", path_of("jobs", job, "release"), read_job)
@@ -304,19 +299,6 @@ def abort_job(job: str) -> Call[Job]:
 def get_run(run: str) -> Call[Run]:
     """Ask for one run."""
     return sending("GET", path_of("runs", run), read_run)
-
-
-def runs(
-    cursor: str | None,
-    limit: int = PAGE,
-    *,
-    job: str | None = None,
-    agent: str | None = None,
-    state: Sequence[str] = (),
-) -> Call[Page[Run]]:
-    """Ask for a page of runs: of one job in the order they were made, else newest first."""
-    path = path_of("runs", job=job, agent=agent, state=state, cursor=cursor, limit=limit)
-    return sending("GET", path, page_of(read_run))
 
 
 def cancel_run(run: str) -> Call[Run]:

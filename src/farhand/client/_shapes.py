@@ -85,8 +85,8 @@ class Rollout:
 class Job:
     """What somebody asked for. *counts* tells how many of its runs are in each state.
 
-    *runs* are the first hundred; `runs(job=…)` has them all. *rerun_of* is the job that it repeats.
-    A list of jobs tells no runs, no *rollout* and no *rerun_of*.
+    *runs* are the first hundred; `runs(job=…)` has them all. *rerun_of* is the job that it repeats,
+    *schedule* the id of what made it. A list of jobs tells no runs and no *rollout*.
     """
 
     id: str
@@ -100,6 +100,7 @@ class Job:
     runs: tuple[Run, ...] = ()
     rollout: Rollout | None = None
     rerun_of: str | None = None
+    schedule: str | None = None
     raw: Json = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -285,7 +286,7 @@ def read_job(found: object) -> Job:
         rollout=read_rollout(raw.get("rollout")),
         raw=raw,
         **known(raw, "state", "by", "targets", "summary", "counts", "cancel_requested"),
-        **known(raw, "rerun_of"),
+        **known(raw, "rerun_of", "schedule"),
     )
 
 

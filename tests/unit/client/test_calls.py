@@ -5,6 +5,7 @@ from typing import TypeVar
 import pytest
 
 from farhand.client import _calls as calls
+from farhand.client import _history
 from farhand.client._calls import Answer
 from farhand.client._errors import BadRequest, NotFound, Unavailable, UnexpectedAnswer
 
@@ -90,7 +91,7 @@ def test_names_are_quoted_in_paths_and_queries() -> None:
         calls.agents(None, 5, selector="a=b & c=d").path
     )
     assert "/api/v1/runs?job=j&state=failed&state=lost&cursor=c&limit=1000" == (
-        calls.runs("c", job="j", state=("failed", "lost")).path
+        _history.runs("c", {"job": "j", "state": ("failed", "lost")}).path
     )
 
 
