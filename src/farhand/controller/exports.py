@@ -1,6 +1,6 @@
 """Tell the history from the newest job on, a little of it at a time.
 
-Holds one job and one page of its runs for each reader, however long the history is. Writes nothing.
+Holds a few jobs and one page of runs for each reader, however long the history is. Writes nothing.
 """
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -17,7 +17,7 @@ from farhand.errors import OverShare
 from farhand.ports import RunFilter, Store
 
 _RUNS: Final = 100  # read at once
-_JOBS: Final = 1  # each may hold a script and stdin
+_JOBS: Final = 4  # read at once: each may hold a script and stdin
 
 Head = tuple[bytes, int]  # the beginning of a stream, and how many bytes are kept of it
 

@@ -249,15 +249,15 @@ def tally_of(row: Row) -> Tally:
     )
 
 
-def outline_of_row(row: Row) -> Outline:
-    """What a job is found by, from the values of OUTLINE_COLUMNS."""
+def outline_of_row(row: Row, *, counted: bool = True) -> Outline:
+    """What a job is found by, from the values of OUTLINE_COLUMNS; counts if they are *counted*."""
     return Outline(
         by=row[0],
         targets=row[1],
         what=row[2] or "",
         created_at=row[3],
         open=row[4],
-        counts=counts_of(row[5]),
+        counts=counts_of(row[5]) if counted else {},
         schedule=row[6],
         rerun_of=row[7],
     )

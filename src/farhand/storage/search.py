@@ -43,8 +43,9 @@ def _chosen(
     """The numbers of the jobs that *which* takes, and the place behind the last that was read."""
     numbers: list[int] = []
     cost = 0
+    counted = which.standing is not None
     for at, (n, stdin_bytes, *told) in rows:
-        outline = outline_of_row(told)
+        outline = outline_of_row(told, counted=counted)
         if before_all(outline.created_at, which.since):
             break
         if which.takes(outline):

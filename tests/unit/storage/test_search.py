@@ -17,6 +17,7 @@ from farhand.storage.files import OutputFiles
 from farhand.storage.known import Known
 from farhand.storage.ledger import SqlLedger
 from farhand.storage.migrations import upgrade
+from farhand.storage.rows import outline_of_row
 from farhand.storage.search import search_jobs, timed
 from farhand.storage.sqlite import connect
 from tests.contract.storing import INLINE, agent_id, job, run
@@ -85,6 +86,13 @@ def test_a_look_ends_with_its_page(many: sqlite3.Connection) -> None:
     assert behind is not None
     assert 5 == sum("jobs.spec" in step for step in steps)
     assert not many.in_transaction
+
+
+def test_what_is_not_asked_for_is_not_read_out_of_its_column() -> None:
+    row = ("me", "*", "ls", 1.0, 0, '{"failed": 1}', None, None)
+
+    assert {RunState.FAILED: 1} == outline_of_row(row).counts
+    assert {} == outline_of_row(row, counted=False).counts
 
 
 def test_jobs_with_much_to_read_make_a_look_shorter(tmp_path: Path) -> None:
