@@ -109,7 +109,7 @@ def _explain(client: Client, args: argparse.Namespace) -> None:
 def _follow(client: Client, args: argparse.Namespace) -> int:
     job = client.get_job(args.job)
     runs = tuple(client.runs(job=job.id))
-    if not args.quiet:
+    if not (args.quiet or args.json):
         told_pruned(runs)
     prefixed = not args.no_prefix
     screen = following.choose(

@@ -100,7 +100,11 @@ def _show(run: Run, *, as_json: bool) -> None:
             "took": "" if run.duration_s is None else f"{run.duration_s:.3f} s",
             **{
                 stream: f"{in_words(end.total)} printed, "
-                + ("not kept any more" if run.output_pruned else f"{in_words(end.kept)} kept")
+                + (
+                    "not kept any more"
+                    if run.output_pruned and end.kept
+                    else f"{in_words(end.kept)} kept"
+                )
                 for stream, end in run.streams.items()
             },
         }

@@ -17,7 +17,7 @@ from tests.integration.client.stub import (
 )
 from tests.integration.client.test_cli_verbs import JOB, OTHER, RUN, page
 
-STREAMS = {"stdout": {"total": 5, "kept": 5}}
+STREAMS = {"stdout": {"total": 5, "kept": 5}, "stderr": {"total": 0, "kept": 0}}
 PRUNED = {**RUN, "output_pruned": True, "streams": STREAMS}
 
 
@@ -36,9 +36,11 @@ def test_jobs_follow_says_it_before_the_end(farhand: Shell, stub: Stub) -> None:
     events = stream(changed(1, "run_1", "failed", why="exit", exit_code=3), ended(2, failed=1))
     stub.on("GET", "/api/v1/jobs/job_1/events", events)
     said = farhand("jobs", "follow", "job_1")
+    quiet = farhand("jobs", "follow", "job_1", "--json")
 
     assert (3, b"") == (said.code, said.out)
     assert "not kept any more" in said.err
+    assert (3, "") == (quiet.code, quiet.err)
 
 
 def test_one_run_says_it_by_its_error_and_among_its_facts(farhand: Shell, stub: Stub) -> None:
@@ -49,6 +51,7 @@ def test_one_run_says_it_by_its_error_and_among_its_facts(farhand: Shell, stub: 
 
     assert (66, "farhand: it is gone [output-pruned]\n") == (fetched.code, fetched.err)
     assert b"5 B printed, not kept any more" in shown.out
+    assert b"0 B printed, 0 B kept" in shown.out
 
 
 def test_a_group_says_it(farhand: Shell, stub: Stub) -> None:
