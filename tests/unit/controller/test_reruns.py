@@ -204,6 +204,22 @@ async def test_a_job_that_was_spread_is_spread_again_in_the_same_waves() -> None
         assert [1, 2, 2, 2] == [run.wave for run in again.runs]
 
 
+async def test_a_wave_of_more_hosts_than_have_failed_takes_all_of_them() -> None:
+    clock = ManualClock()
+    async with World.start(clock=clock) as world:
+        for name, code in (("web-1", 0), ("web-2", 1), ("web-3", 0)):
+            await world.join(name, behaviour=ends(code))
+        submit = world.tenant.jobs.submit
+        names = Names(("web-1", "web-2", "web-3"))
+        first = await submit(SPEC, names, by="me", spread=Spread(waves=waves(["3"])))
+        await over(world, clock, first.job.id)
+        again = await rerun(world, first.job.id, FAILED)
+        rollout = await world.store.document(Rollout, again.job.id)
+
+        assert rollout is not None
+        assert (["web-2"], (1,)) == (hosts(again), rollout.sizes)
+
+
 async def test_a_job_that_is_not_there_cannot_run_again() -> None:
     async with World.start() as world:
         with pytest.raises(UnknownJob):

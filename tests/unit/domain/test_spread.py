@@ -75,6 +75,16 @@ def test_nothing_comes_behind_the_rest() -> None:
         waves(["1", "rest", "10%"])
 
 
+@pytest.mark.parametrize(
+    ("texts", "total", "sizes"),
+    [(["1", "50", "10%"], 3, (1, 2)), (["50"], 3, (3,)), (["2", "rest"], 3, (2, 1)), ([], 3, (3,))],
+)
+def test_waves_are_fitted_to_fewer_hosts(
+    texts: list[str], total: int, sizes: tuple[int, ...]
+) -> None:
+    assert sizes == Spread(waves=waves(texts)).fitted(total).sizes(total)
+
+
 def test_a_wave_of_more_hosts_than_the_job_has_is_an_error() -> None:
     with pytest.raises(WaveTooLarge) as refused:
         Spread(waves=waves(["1", "500"])).sizes(12)
