@@ -99,4 +99,4 @@ def export(client: Client, args: argparse.Namespace) -> None:
         json_line(None, told)
         jobs += told.get("type") == "job"
         runs += told.get("type") == "run"
-    note(f"{jobs} jobs with {runs} runs")
+    note(f"exported: jobs={jobs} runs={runs}")

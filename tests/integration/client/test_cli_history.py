@@ -111,7 +111,7 @@ def test_an_export_is_a_json_object_a_line(farhand: Shell, stub: Stub) -> None:
     assert 0 == said.code
     assert [MADE, RAN] == [json.loads(line) for line in said.out.splitlines()]
     assert {"since": ["2026-01-31T12:00:00Z"], "output_bytes": ["4096"]} == parse_qs(asked.query)
-    assert "1 jobs with 1 runs" in said.err
+    assert "exported: jobs=1 runs=1" in said.err
 
 
 def test_an_export_that_is_cut_is_an_error(farhand: Shell, stub: Stub) -> None:
