@@ -19,7 +19,7 @@ COLUMNS: tables.Columns[Job] = {
     "state": lambda job: job.state,
     "runs": lambda job: tables.assignments(job.counts),
     "made": lambda job: tables.ago(job.created_at),
-    "by": lambda job: job.schedule or job.by,
+    "by": lambda job: job.by,
     "targets": lambda job: job.targets,
     "what": lambda job: job.summary,
 }

@@ -75,15 +75,18 @@ class Exports:
         while True:
             page = await self._store.runs(RunFilter(job=job.id), cursor=cursor, limit=_RUNS)
             for run in page.items:
-                yield Told(run, await self._heads(run, output_bytes) if output_bytes else {})
+                yield await self._with_heads(run, output_bytes) if output_bytes else Told(run, {})
             if (cursor := page.next) is None:
                 return
 
-    async def _heads(self, run: Run, most: int) -> dict[StreamName, Head]:
+    async def _with_heads(self, run: Run, most: int) -> Told:
+        stored = await self._store.offsets(run.id)
+        if not run.whole(stored):
+            run = await self._store.run(run.id) or run
         heads: dict[StreamName, Head] = {}
-        for stream, kept in (await self._store.offsets(run.id)).items():
+        for stream, kept in stored.items():
             data = b""
             if kept:
                 data = await self._store.output(run.id, stream, offset=0, limit=min(kept, most))
             heads[stream] = (data, kept)
-        return heads
+        return Told(run, heads)

@@ -163,6 +163,10 @@ class Run:
     retry_of: RunId | None = None
     output_pruned: bool = False
 
+    def whole(self, stored: Mapping[StreamName, int]) -> bool:
+        """Whether as much is stored as its end told; else it was pruned since it was read."""
+        return all(stored.get(name, 0) >= end.kept for name, end in self.streams.items())
+
     def moved_to(self, state: RunState, **changes: Any) -> "Run":
         """Return the run in *state*; raise IllegalTransition where the table has no such step."""
         if state not in NEXT[self.state]:

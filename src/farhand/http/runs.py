@@ -122,10 +122,13 @@ async def _head(
 
     Raises OutputPruned, InvalidRange.
     """
+    offsets = await here.tenant.store.offsets(run.id)
+    if not run.whole(offsets):
+        run = await _found(here, run.id)
     if run.output_pruned:
         told = f"what {run.id} printed is not kept any more; how it ended is at /runs/{run.id}"
         raise OutputPruned(told, run=run.id)
-    stored = (await here.tenant.store.offsets(run.id)).get(stream, 0)
+    stored = offsets.get(stream, 0)
     span = asked_span(byte_range, stored)
     headers = {
         "Accept-Ranges": "bytes",

@@ -96,7 +96,7 @@ def test_what_a_schedule_made_or_what_repeats_another_is_shown_so(
     stub.on("GET", "/api/v1/runs", page())
     shown = farhand("jobs", "show", "job_1").out
 
-    assert b"sch_1" in farhand("jobs").out
+    assert b"sch_1" in farhand("jobs", "--json").out
     assert (True, True) == (b"sch_1" in shown, b"job_0" in shown)
 
 

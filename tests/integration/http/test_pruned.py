@@ -1,8 +1,12 @@
 """Output that is not kept any more, through the front door: the record stays, the bytes do not."""
 
 import json
+from collections.abc import Mapping
 
+from farhand.domain.ids import RunId
+from farhand.domain.output import StreamName
 from farhand.ports import PruneOutput
+from farhand.storage.memory import MemoryStore
 from tests.integration.http.house import House, house, served
 from tests.integration.http.test_groups import answered, looked, submitted
 from tests.integration.http.test_metrics import numbers, of
@@ -47,6 +51,28 @@ async def test_what_printed_nothing_was_not_pruned() -> None:
         got = await here.client.get(f"/api/v1/runs/{run}/output")
 
         assert (200, b"") == (got.status_code, got.content)
+
+
+class _Pruning(MemoryStore):
+    """A store whose output is pruned just before somebody asks how much there is."""
+
+    pruning = False
+
+    async def offsets(self, run: RunId) -> Mapping[StreamName, int]:
+        if self.pruning:
+            await self.apply([PruneOutput(before=1e12)])
+        return await super().offsets(run)
+
+
+async def test_output_that_goes_while_it_is_asked_for_is_no_empty_output() -> None:
+    store = _Pruning()
+    async with house(store=store) as here:
+        _, runs = await submitted(here, "web-1")
+        await answered(here, runs["web-1"], b"hello")
+        store.pruning = True
+        got = await here.client.get(f"/api/v1/runs/{runs['web-1']}/output")
+
+        assert (410, "output-pruned") == (got.status_code, got.json()["code"])
 
 
 async def test_groups_are_told_without_their_content() -> None:

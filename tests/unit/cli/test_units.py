@@ -1,4 +1,5 @@
 from argparse import ArgumentTypeError
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -73,6 +74,39 @@ def test_names_may_be_folded_with_commas() -> None:
 )
 def test_bytes_are_said_in_words(number: int, said: str) -> None:
     assert said == units.in_words(number)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-01-31T12:00Z", "2026-01-31T12:00:00+00:00"),
+        ("2026-01-31T12:00:30+02:00", "2026-01-31T10:00:30+00:00"),
+    ],
+)
+def test_a_moment_is_read_in_utc(text: str, expected: str) -> None:
+    assert expected == units.moment(text).isoformat()
+
+
+def test_a_moment_without_an_offset_is_on_this_machines_clock() -> None:
+    expected = datetime(2026, 1, 31, 12).astimezone(UTC)
+
+    assert expected == units.moment("2026-01-31T12:00")
+    assert expected == units.moment("2026-01-31 12:00:00")
+
+
+def test_a_duration_is_so_long_ago() -> None:
+    before = datetime.now(UTC)
+    found = units.moment("90m")
+
+    assert before <= found + timedelta(minutes=90) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0s", "yesterday", "2026-02-30", "12:00", "0001-01-01T00:00+23:00"]
+)
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError):
+        units.moment(text)
 
 
 def test_patience_may_be_none_at_all() -> None:

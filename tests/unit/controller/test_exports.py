@@ -1,13 +1,18 @@
+from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
 from farhand.controller.exports import Exports, Told
 from farhand.domain.history import ALL_JOBS, SCANNED, JobFilter
+from farhand.domain.ids import RunId
 from farhand.domain.job import Job
 from farhand.domain.limits import Limits
+from farhand.domain.output import StreamEnd, StreamName
 from farhand.domain.run import RunState
 from farhand.errors import OverShare
+from farhand.ports import PruneOutput
 from farhand.storage.memory import MemoryStore
 from tests.contract.storing import OUT, add, append, move, run
 
@@ -57,6 +62,25 @@ async def test_the_beginning_of_each_stream_is_told_if_it_is_asked_for() -> None
         (told,) = [one async for one in reading if isinstance(one, Told)]
 
     assert (b"abcd", 6) == told.heads[OUT]
+
+
+class _Pruning(MemoryStore):
+    """A store whose output is pruned just before somebody asks how much there is."""
+
+    async def offsets(self, run: RunId) -> Mapping[StreamName, int]:
+        await self.apply([PruneOutput(before=1e9)])
+        return await super().offsets(run)
+
+
+async def test_output_that_was_pruned_meanwhile_is_told_as_that() -> None:
+    store = _Pruning()
+    ending = replace(move(1, S.FAILED), streams={OUT: StreamEnd(total=3, kept=3)})
+    await store.apply([add(), move(1, S.SENT), append(b"abc"), ending])
+    async with aclosing(Exports(store, Limits()).read(ALL_JOBS, 4)) as reading:
+        (told,) = [one async for one in reading if isinstance(one, Told)]
+
+    assert (b"", 0) == told.heads[OUT]
+    assert told.run.output_pruned
 
 
 async def test_so_many_export_at_once_and_no_more() -> None:
