@@ -117,7 +117,7 @@ class Trace:
         except (OSError, ValueError):
             return None
 
-    def _ids_since(self, age_s: float) -> Iterable[int] | None:
+    def _ids_since(self, age_s: float) -> range | None:
         """The leader and every id given out since, when they are few and cannot have wrapped."""
         last = self._last_id()
         if self._leader is None or last is None:
@@ -128,14 +128,14 @@ class Trace:
         return range(first, last + 1)
 
     def _look(
-        self, pids: Iterable[int] | None, before: int | None, strike: signal.Signals | None
+        self, pids: range | None, before: int | None, strike: signal.Signals | None
     ) -> _Seen:
         """Look at *pids* (None: at all), and at those given out meanwhile if none was found.
 
         An id that is newer than *before* and not there may belong to a process that is only just
         being made; after a moment the next look knows.
         """
-        seen = _Seen(last=self._last_id())
+        seen = _Seen(last=self._last_id() if pids is None else pids[-1])
         if self._cgroup is not None:
             seen.inside = self._cgroup.pids()
         fresh = (seen.last or 0) if before is None else before + 1

@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -96,6 +97,29 @@ async def test_few_new_ids_are_asked_one_by_one(tmp_path: Path) -> None:
 
     assert {100, 110} == {one.pid for one in await trace.living(age_s=0.01)}
     assert {90, 100, 110} == {one.pid for one in await trace.living(age_s=1.0)}
+
+
+async def test_an_id_given_out_just_before_the_look_is_looked_at(tmp_path: Path) -> None:
+    """The kernel tells the newest id, then its largest one; a child comes about between these."""
+    trace = Trace(RUN, leader(tmp_path), root=str(tmp_path))
+    (tmp_path / "100").rename(tmp_path / "ended")
+    kernel = tmp_path / "sys/kernel"
+    kernel.mkdir(parents=True)
+    (kernel / "ns_last_pid").write_text("100\n")
+    os.mkfifo(kernel / "pid_max")
+
+    def bear() -> None:
+        with (kernel / "pid_max").open("w") as asked:
+            write(tmp_path, Process(pid=101, sid=100, started=1001))
+            (kernel / "ns_last_pid").write_text("101\n")
+            asked.write("32768\n")
+
+    with ThreadPoolExecutor(1) as kernel_thread:
+        born = kernel_thread.submit(bear)
+        found = await trace.living(age_s=0.01)
+        born.result()
+
+    assert {101} == {one.pid for one in found}
 
 
 @pytest.mark.parametrize("last", ["99", "30000", "no number"])

@@ -161,7 +161,7 @@ CHILDREN: Final = {
     "forking and ending": "f() { [ $1 = 9 ] && echo; f $(($1 + 1)) & exit; }; f 0",
 }
 # A leader's very first instant is not in its control group yet.
-ESCAPING: Final = "sleep 0.05; env -i setsid -f sleep LONG; echo; sleep LONG"
+ESCAPING: Final = "sleep 0.5; env -i setsid -f sleep LONG; echo; sleep LONG"
 FLEEING: Final = """
 import os
 while True:
