@@ -127,9 +127,7 @@ class Trace:
             return None
         return range(first, last + 1)
 
-    def _look(
-        self, pids: range | None, before: int | None, strike: signal.Signals | None
-    ) -> _Seen:
+    def _look(self, pids: range | None, before: int | None, strike: signal.Signals | None) -> _Seen:
         """Look at *pids* (None: at all), and at those given out meanwhile if none was found.
 
         An id that is newer than *before* and not there may belong to a process that is only just
