@@ -208,8 +208,9 @@ class Host:
 
     def kill_processes(self) -> None:
         """Kill all that the agent started."""
-        for task in list(self._fake._living):
-            self._fake._signal(task, signal.SIGKILL)
+        for tasks in self._fake._living.values():
+            for task in tasks:
+                self._fake._signal(task, signal.SIGKILL)
 
     def stop(self) -> None:
         """Ask the agent to stop, as SIGTERM does."""

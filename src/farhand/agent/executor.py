@@ -285,8 +285,8 @@ class Executor:
         self._wake(held)
 
     def _entry(self, run: RunId, state: HeldState, **facts: object) -> Entry:
-        entry = Entry(run=run, state=state, boot_id=self._boot_id)
-        return replace(entry, **facts)  # type: ignore[arg-type]  # fields of Entry, by name
+        boot_id = self._boot_id
+        return Entry(run=run, state=state, boot_id=boot_id, **facts)  # type: ignore[arg-type]  # by name
 
     # --- living ---------------------------------------------------------------------------
 
@@ -312,12 +312,12 @@ class Executor:
             if Why(exc.why) in _REFUSED_AT_LAUNCH:
                 self._refuse(held, Why(exc.why), str(exc))
             else:
-                await self._end(held, Ending(why=Why(exc.why), message=str(exc)))
+                self._end(held, Ending(why=Why(exc.why), message=str(exc)))
             return
         except Exception:  # one run that cannot be started must not end the others
             log.exception("%s could not be started", held.run)
             told = "the agent failed to start it; its log says more"
-            await self._end(held, Ending(why=Why.SPAWN_FAILED, message=told))
+            self._end(held, Ending(why=Why.SPAWN_FAILED, message=told))
             return
         try:
             await self._attend(held, spec, process, self._time_limit(spec, resolved))
@@ -325,7 +325,7 @@ class Executor:
             log.exception("%s could not be attended to", held.run)
             await self._launcher.sweep(held.run)
             told = "the agent failed while it ran, and killed it; its log says more"
-            await self._end(held, Ending(why=Why.AGENT_FAILED, message=told))
+            self._end(held, Ending(why=Why.AGENT_FAILED, message=told))
         finally:
             process.close()
 
@@ -368,19 +368,16 @@ class Executor:
         self._wake(held)
         attendance = Attendance(held, process, self._limits, lambda: self._wake(held))
         cause, exit_ = await attendance.until_end(limit_s, keep_children=spec.keep_children)
-        await self._end(held, _ending_of(cause, exit_, self._clock.now() - began))
+        self._end(held, _ending_of(cause, exit_, self._clock.now() - began))
 
     # --- ending ---------------------------------------------------------------------------
 
-    async def _end(self, held: HeldEntry, ending: Ending) -> None:
+    def _end(self, held: HeldEntry, ending: Ending) -> None:
+        """Tell how it ended. A power cut may cost the end, as it may cost the output before it."""
         streams = {name: spool.finish() for name, spool in held.spools.items()}
         held.ending = replace(ending, streams=streams)
         held.state = HeldState.ENDED
-        entry = self._entry(held.run, HeldState.ENDED, ending=held.ending)
-        try:
-            await self._journal.commit(entry)
-        except DataDirUnwritable as exc:  # the end is told all the same
-            log.warning("an end could not be journalled: %s", exc)
+        self._note(self._entry(held.run, HeldState.ENDED, ending=held.ending))
         if held.unknown:
             self._forget(held.run)
         self._wake(held)
@@ -438,7 +435,7 @@ class Executor:
             case HeldState.ACCEPTED | HeldState.RUNNING:
                 await self._launcher.sweep(entry.run)
                 told = _TOLD_RUNNING if entry.pid else _TOLD_STARTING
-                await self._end(held, Ending(why=Why.AGENT_RESTARTED, message=told))
+                self._end(held, Ending(why=Why.AGENT_RESTARTED, message=told))
 
 
 def _ending_of(cause: Why | None, exit_: Exit, duration_s: float) -> Ending:

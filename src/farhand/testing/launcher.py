@@ -175,7 +175,7 @@ class FakeLauncher:
     def __init__(self, programs: Mapping[str, Program | LaunchFailed] | None = None) -> None:
         self._programs: dict[str, Program | LaunchFailed] = {**PROGRAMS, **(programs or {})}
         self._tasks = asyncio.TaskGroup()
-        self._living: dict[asyncio.Task[int], FakeProcess] = {}
+        self._living: dict[RunId, dict[asyncio.Task[int], FakeProcess]] = {}
         self._signals: dict[asyncio.Task[int], signal.Signals] = {}
         self._pids = itertools.count(1000)
         self.launches: list[Launch] = []
@@ -190,8 +190,9 @@ class FakeLauncher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for task in self._living:
-            task.cancel()
+        for tasks in self._living.values():
+            for task in tasks:
+                task.cancel()
         await self._tasks.__aexit__(kind, error, trace)
 
     async def launch(self, launch: Launch) -> FakeLaunched:
@@ -213,7 +214,7 @@ class FakeLauncher:
 
     def living(self, run: RunId) -> int:
         """How many processes of the run there are."""
-        return sum(process.launch.run == run for process in self._living.values())
+        return len(self._of(run))
 
     def start(
         self, process: FakeProcess, program: Program, ended: asyncio.Future[Exit] | None = None
@@ -221,12 +222,15 @@ class FakeLauncher:
         """Run *program* as a part of *process*; the leader has somebody who waits for it."""
         for pipe in process.pipes.values():
             pipe.hold()
+        living = self._living.setdefault(process.launch.run, {})
 
         async def carry() -> int:
             return await program(process)
 
         def on_end(task: asyncio.Task[int]) -> None:
-            del self._living[task]
+            del living[task]
+            if not living:
+                del self._living[process.launch.run]
             number = self._signals.pop(task, signal.SIGKILL)
             ending = Exit(signal=number) if task.cancelled() else _exit_of(task)
             if ended is not None and not ended.done():
@@ -236,14 +240,13 @@ class FakeLauncher:
 
         task = self._tasks.create_task(carry(), name=f"fake-{process.launch.argv[0]}")
         task.add_done_callback(on_end)
-        self._living[task] = process
+        living[task] = process
 
     async def end(self, run: RunId, *, grace_s: float) -> None:
         """End every process of the run: SIGTERM, and SIGKILL after *grace_s* seconds."""
         tasks = self._of(run)
         if grace_s > 0 and tasks:
-            for task in tasks:
-                process = self._living[task]
+            for task, process in tasks.items():
                 process.terminated.set()
                 if not process.trapping:
                     self._signal(task, signal.SIGTERM)
@@ -253,8 +256,8 @@ class FakeLauncher:
                 self._signal(task, signal.SIGKILL)
             await asyncio.wait(tasks)
 
-    def _of(self, run: RunId) -> list[asyncio.Task[int]]:
-        return [task for task, process in self._living.items() if process.launch.run == run]
+    def _of(self, run: RunId) -> dict[asyncio.Task[int], FakeProcess]:
+        return dict(self._living.get(run, {}))
 
     def _signal(self, task: asyncio.Task[int], number: signal.Signals) -> None:
         self._signals[task] = number
