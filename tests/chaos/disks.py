@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 FILE_BYTES: Final = 4096  # the largest file that is left possible; marks are smaller
+_FILL_TRIES: Final = 100
 _MOUNT: Final = "mount -t tmpfs -o size={size},mode=0700 chaos {path}"
 
 
@@ -58,19 +59,22 @@ class Mounted:
 
     def fill(self, path: Path, pid: int | None) -> None:
         del pid
-        disk = os.statvfs(self.seen(path))
-        self._resize(path, (disk.f_blocks - disk.f_bfree) * disk.f_frsize)
+        for _ in range(_FILL_TRIES):  # what is written meanwhile makes the size too small
+            disk = os.statvfs(self.seen(path))
+            if self._resize(path, (disk.f_blocks - disk.f_bfree) * disk.f_frsize):
+                return
+        raise OSError(f"{path} grew each time it was to be filled")
 
     def free(self, path: Path, pid: int | None) -> None:
         del pid
-        self._resize(path, self.sizes[path])
+        if not self._resize(path, self.sizes[path]):
+            raise OSError(f"{path} could not be made as large as it was")
 
-    def _resize(self, path: Path, size: int) -> None:
-        """Make the disk so large; one that has grown meanwhile stays as it is."""
+    def _resize(self, path: Path, size: int) -> bool:
+        """Make the disk so large; False if there is more on it."""
         options = f"remount,size={max(size, FILE_BYTES)}"  # 0 would be no limit
-        subprocess.run(
-            self.inside(["mount", "-o", options, str(path)]), check=False, capture_output=True
-        )
+        mount = self.inside(["mount", "-o", options, str(path)])
+        return subprocess.run(mount, check=False, capture_output=True).returncode == 0
 
 
 @dataclass
